@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+# A thin front of Meson and Ninja. `make help` lists the targets.
+
+BUILD  ?= build
+prefix ?= /usr/local
+SEEDS  ?= 1000
+MESON   = meson
+NINJA   = ninja
+
+.PHONY: all demo test check sim cov tidy format install clean help bootstrap
+
+all: $(BUILD)/build.ninja  ## build the command (build/zmqnet), the library and the tests
+	@$(NINJA) -C $(BUILD) $(NINJAFLAGS)
+
+demo: bootstrap  ## start three replicas, send, kill one, send again, show the receipts
+	@$(MAKE) --no-print-directory -s all NINJAFLAGS=--quiet
+	@scripts/demo $(BUILD)
+
+test: bootstrap  ## all tests; the last line says how many passed and failed
+	@scripts/test --build $(BUILD)
+
+check: bootstrap  ## test + tidy + the tests again under the sanitizers
+	@scripts/test --build $(BUILD) --check
+
+sim: all  ## SEEDS=n random schedules through the simulator
+	@$(BUILD)/tests/zmqnet-sim random --seeds $(SEEDS)
+
+cov: bootstrap  ## line coverage of src/ by the tests
+	@scripts/cov
+
+tidy:  ## layers, circles, banned calls, sleeps in tests, formatting; lists size outliers
+	@scripts/tidy
+
+format:  ## clang-format on every C file
+	@clang-format -i $$(find include src tests examples -name '*.[ch]')
+
+install: all  ## prefix (default /usr/local) and DESTDIR are honoured
+	@$(MESON) configure $(BUILD) -Dprefix=$(abspath $(prefix))
+	@$(NINJA) -C $(BUILD) build.ninja > /dev/null
+	@DESTDIR=$(abspath $(DESTDIR)) $(MESON) install -C $(BUILD) --quiet
+
+clean:  ## remove everything that was built
+	@rm -rf $(BUILD) build-asan build-tsan build-cov
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+bootstrap:
+	@scripts/bootstrap
+
+$(BUILD)/build.ninja:
+	@command -v $(MESON) > /dev/null || { echo "no meson: run scripts/bootstrap first" >&2; exit 1; }
+	@$(MESON) setup $(BUILD) > /dev/null || { cat $(BUILD)/meson-logs/meson-log.txt; exit 1; }

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Snapshots: of this node, taken by its loop, or of a replica's view, asked over the mesh. Both wait
+ * for the loop; any thread but the loop's.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "node/node.h"
+
+struct waiter {
+    struct zn_pending pending; /* first: it is what the loop knows */
+    pthread_mutex_t lock;
+    pthread_cond_t complete;
+    bool done;
+    int rc;
+    zmqnet_status *status;
+    const char *why;
+};
+
+static void got(struct zn_pending *p, int rc, zmqnet_status *status, const char *why) {
+    struct waiter *w = (struct waiter *)p;
+    pthread_mutex_lock(&w->lock);
+    w->done = true;
+    w->rc = rc;
+    w->status = status;
+    w->why = why;
+    pthread_cond_signal(&w->complete);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static int command_fill(zmqnet_node *node, const char *peer, uint32_t timeout_ms,
+                        struct zn_command *command) {
+    int target = peer ? zmqnet_peers_find(node->peers, peer) : -1;
+    *command = (struct zn_command){.type = ZN_CMD_SNAPSHOT};
+    if (timeout_ms > ZMQNET_TIMEOUT_MAX_MS) return ZMQNET_EINVAL;
+    if (!peer) return 0;
+    if (target < 0) return ZMQNET_ENOPEER;
+    if (node->self >= 0) return ZMQNET_EINVAL;
+    command->type = ZN_CMD_CALL;
+    command->call = (struct zn_call_spec){
+        .ask = ZN_ASK_STATUS,
+        .target = target,
+        .timeout_us = (timeout_ms ? timeout_ms : ZMQNET_TIMEOUT_MS) * ZN_MS,
+        .attempts = ZMQNET_ATTEMPTS,
+    };
+    return 0;
+}
+
+int zmqnet_status_get(zmqnet_node *node, const char *peer, uint32_t timeout_ms,
+                      zmqnet_status **status, const char **why) {
+    struct waiter w = {
+        .pending = {.got_status = got},
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+        .complete = PTHREAD_COND_INITIALIZER,
+        .why = "",
+    };
+    struct zn_command command;
+    if (!status) return ZMQNET_EINVAL;
+    *status = NULL;
+    if (why) *why = "";
+    if (zn_node_in_callback(node)) return ZMQNET_EDEADLK;
+    if (!atomic_load(&node->threaded)) return ZMQNET_ESTATE;
+    int rc = command_fill(node, peer, timeout_ms, &command);
+    command.pending = &w.pending;
+    if (rc == 0) rc = zn_commands_push(&node->commands, &command, false);
+    if (rc != 0) return rc;
+    pthread_mutex_lock(&w.lock);
+    while (!w.done) pthread_cond_wait(&w.complete, &w.lock);
+    pthread_mutex_unlock(&w.lock);
+    *status = w.status;
+    if (why) *why = w.why;
+    return w.rc;
+}
+
+void zmqnet_status_free(zmqnet_status **status) {
+    free(*status);
+    *status = NULL;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every maximum of the library, in one place. What is bounded here bounds the memory of a replica.
+ * Sizes are bytes, times are microseconds.
+ */
+#ifndef ZN_BASE_LIMITS_H
+#define ZN_BASE_LIMITS_H
+
+#include <assert.h>
+
+#define ZN_MS 1000ull
+#define ZN_SECOND (1000ull * ZN_MS)
+
+/* Who there is. A set of replicas is one 64-bit mask. */
+#define ZN_REPLICAS_MAX 64
+#define ZN_NAME_MAX 64
+#define ZN_HOST_MAX 253
+#define ZN_PEERS_FILE_MAX (1u << 20)
+
+/* One message. */
+#define ZN_MESSAGE_MAX_MAX (1u << 30)
+#define ZN_WHY_MAX 200        /* text of a cause, as it crosses the wire */
+#define ZN_PATTERN_NAME_MAX 16
+#define ZN_BODY_OVERHEAD 4096 /* a body's frame is at most this much longer, receipts aside */
+#define ZN_ENVELOPE_FRAMES_MAX 8
+#define ZN_ENVELOPE_BYTES_MAX 512
+
+/* Batches: messages for one link that are ready together travel in one frame up to these. */
+#define ZN_BATCH_MESSAGES_MAX 256
+#define ZN_BATCH_BYTES_MAX (256u << 10)
+
+/* Core's tables. */
+#define ZN_CALLS_MAX 4096             /* open requests and receipts kept for repeats */
+#define ZN_CALL_BYTES_MAX (256u << 20)
+#define ZN_SERVED_MAX 16384           /* dedup window: requests being served, and stored answers */
+#define ZN_SERVED_BYTES_MAX (64u << 20)
+#define ZN_ORIGINS_MAX 65536          /* callers remembered by the dedup window */
+#define ZN_QUEUE_MESSAGES_MAX 4096    /* per peer: waiting to be sent */
+#define ZN_QUEUE_BYTES_MAX (64u << 20)
+#define ZN_WINDOW_MESSAGES_MAX 1024   /* per peer: sent and not answered */
+#define ZN_WINDOW_BYTES_MAX (64u << 20)
+
+/* Liveness and links. */
+#define ZN_PING_US (500 * ZN_MS)
+#define ZN_SILENT_US (3 * ZN_PING_US) /* a peer that was not heard for this long is down */
+#define ZN_HELLO_US (2 * ZN_SECOND)   /* a link whose hello is not answered by then is made anew */
+#define ZN_ORIGIN_KEEP_US (600 * ZN_SECOND)
+#define ZN_RETRY_BACKOFF_MAX_US (ZN_SECOND)
+
+/* The loop. */
+#define ZN_COMMANDS_MAX 8192          /* calls of other threads that the loop has not taken yet */
+#define ZN_COMMAND_BYTES_MAX (256u << 20)
+#define ZN_TURN_FRAMES_MAX 256        /* frames read from one socket in one turn */
+#define ZN_ROUTES_MAX 16384           /* connections and envelopes that answers may go to */
+
+static_assert(ZN_REPLICAS_MAX <= 64, "a set of replicas is a 64-bit mask");
+static_assert(ZN_SERVED_MAX >= 2 * ZN_CALLS_MAX, "every open call may serve a request");
+static_assert(ZN_ORIGINS_MAX >= ZN_SERVED_MAX, "each served request has an origin");
+static_assert(ZN_ORIGIN_KEEP_US > 300 * ZN_SECOND, "longer than the longest request");
+static_assert(ZN_BATCH_BYTES_MAX <= ZN_WINDOW_BYTES_MAX, "a batch fits the window");
+
+#endif

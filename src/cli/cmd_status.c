@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `zmqnet status`: who reaches whom.
+ *
+ * With -n: the view of one replica, a row for each of the others. Without: every replica of the peers
+ * file is asked at once, one row for each, reached or not. Exit 0 if all are up (and, when all are
+ * asked, every one sees all), 3 with a majority, 4 without; with -n and no answer, 6 if the replica
+ * was not reached and 5 if it was but said nothing.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "cli/views.h"
+
+#define ASK_MS 1000
+
+/* ---- one view ----------------------------------------------------------------------------- */
+
+static void put_duration(struct zn_table *table, uint64_t us, bool known)
+{
+    struct zn_text text = {0};
+    if (known)
+        zn_text_duration(&text, us);
+    zn_table_cell(table, "%s", text.n > 0 && !text.failed ? text.bytes : "-");
+    zn_text_free(&text);
+}
+
+static void peer_text(const zmqnet_peers *peers, const struct zmqnet_peer_status *p,
+                      struct zn_table *t)
+{
+    struct zn_text cause = {0};
+    zn_table_cell(t, "%s", p->name);
+    zn_table_cell(t, "%s", zmqnet_state_name(p->state));
+    put_duration(t, p->since_us, true);
+    put_duration(t, p->rtt_us, p->rtt_us != 0);
+    zn_table_cell(t, "%" PRIu64, p->queue_messages);
+    zn_table_cell(t, "%" PRIu64, p->inflight);
+    zn_table_cell(t, "%" PRIu64, p->sent);
+    zn_table_cell(t, "%" PRIu64, p->acked);
+    zn_table_cell(t, "%" PRIu64, p->refused);
+    zn_table_cell(t, "%" PRIu64, p->unknown);
+    zn_table_cell(t, "%" PRIu64, p->never_sent);
+    zn_table_cell(t, "%" PRIu64, p->retries);
+    zn_table_cell(t, "%" PRIu64, p->late);
+    zn_session_cause(peers, p->name, p->cause, &cause);
+    if (p->config_differs)
+        zn_text_printf(&cause, "%sits peers file differs", cause.n > 0 ? "; " : "");
+    if (cause.n > 0 && !cause.failed)
+        zn_table_cell(t, "%s", cause.bytes);
+    zn_table_end_row(t);
+    zn_text_free(&cause);
+}
+
+static void view_text(const struct zn_views *v, const struct zn_view *view, struct zn_text *out)
+{
+    static const char *const heads[] = {"name",  "state",   "since",   "rtt",        "queue",
+                                        "open",  "sent",    "acked",   "refused",    "unknown",
+                                        "never", "retries", "late"};
+    const zmqnet_status *s = view->status;
+    struct zn_table table = {0};
+    zn_text_printf(out, "%s  %s  life %016" PRIx64 "  up ", s->name, s->pattern, s->life);
+    zn_text_duration(out, s->uptime_us);
+    zn_text_add(out, "\n");
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
+        zn_table_cell(&table, "%s", heads[i]);
+    zn_table_end_row(&table);
+    for (size_t i = 0; i < s->peers_n; i++)
+        peer_text(v->peers, &s->peers[i], &table);
+    zn_table_print(&table, "  ", out);
+    zn_text_printf(out, "%zu/%zu replicas up\n", zn_view_up(view), s->peers_n);
+}
+
+static void peer_json(const struct zmqnet_peer_status *p, struct zn_json *j)
+{
+    zn_json_open(j, NULL, '{');
+    zn_json_string(j, "name", p->name);
+    zn_json_string(j, "endpoint", p->endpoint);
+    zn_json_string(j, "state", zmqnet_state_name(p->state));
+    zn_json_u64(j, "since_us", p->since_us);
+    if (p->cause[0] != '\0')
+        zn_json_string(j, "cause", p->cause);
+    zn_json_u64(j, "rtt_us", p->rtt_us);
+    zn_json_u64(j, "queue_messages", p->queue_messages);
+    zn_json_u64(j, "queue_bytes", p->queue_bytes);
+    zn_json_u64(j, "inflight", p->inflight);
+    zn_json_u64(j, "sent", p->sent);
+    zn_json_u64(j, "acked", p->acked);
+    zn_json_u64(j, "refused", p->refused);
+    zn_json_u64(j, "unknown", p->unknown);
+    zn_json_u64(j, "never_sent", p->never_sent);
+    zn_json_u64(j, "retries", p->retries);
+    zn_json_u64(j, "late", p->late);
+    zn_json_bool(j, "config_differs", p->config_differs);
+    zn_json_close(j, '}');
+}
+
+/* The members of a view, for an object that the caller opened. */
+static void view_json(const zmqnet_status *s, struct zn_json *j)
+{
+    zn_json_string(j, "pattern", s->pattern);
+    zn_json_hex(j, "life", s->life);
+    zn_json_u64(j, "uptime_us", s->uptime_us);
+    zn_json_open(j, "peers", '[');
+    for (size_t i = 0; i < s->peers_n; i++)
+        peer_json(&s->peers[i], j);
+    zn_json_close(j, ']');
+    zn_json_open(j, "counters", '{');
+    for (size_t i = 0; i < s->counters_n; i++)
+        zn_json_u64(j, s->counters[i].name, s->counters[i].value);
+    zn_json_close(j, '}');
+}
+
+static int no_answer(const struct zn_views *v, const struct zn_view *view)
+{
+    struct zn_problem problem;
+    struct zn_text cause = {0};
+    char hint[160];
+    if (view->code == ZMQNET_EUNKNOWN)
+        snprintf(hint, sizeof hint, "it was reached but said nothing: is it stopped?");
+    else
+        snprintf(hint, sizeof hint, "start it with zmqnet serve -n %s", view->replica->name);
+    zn_session_cause(v->peers, view->replica->name, view->why, &cause);
+    zn_problem_set(&problem, zn_problem_kind_of(view->code), hint, "%s: no status: %s",
+                   view->replica->name, cause.failed || cause.n == 0 ? "" : cause.bytes);
+    zn_text_free(&cause);
+    return zn_problem_report(&problem, v->o->json);
+}
+
+static int exit_of(size_t up, size_t of)
+{
+    if (up == of)
+        return 0;
+    return up * 2 > of ? ZN_EXIT_DEGRADED : ZN_EXIT_NO_QUORUM;
+}
+
+static int status_of_one(const struct zn_views *v)
+{
+    const struct zn_view *view = &v->views[0];
+    struct zn_text out = {0};
+    struct zn_json j = {.out = &out};
+    if (view->code != 0)
+        return no_answer(v, view);
+    if (v->o->json) {
+        zn_json_open(&j, NULL, '{');
+        zn_json_u64(&j, "v", 1);
+        zn_json_string(&j, "name", view->status->name);
+        view_json(view->status, &j);
+        zn_json_close(&j, '}');
+        zn_text_add(&out, "\n");
+    } else {
+        view_text(v, view, &out);
+    }
+    zn_output_text(&out);
+    return exit_of(zn_view_up(view), view->status->peers_n);
+}
+
+/* ---- all views ---------------------------------------------------------------------------- */
+
+static void all_text(const struct zn_views *v, size_t answer, struct zn_text *out)
+{
+    struct zn_table table = {0};
+    for (size_t i = 0; i < v->n; i++) {
+        const struct zn_view *view = &v->views[i];
+        struct zn_text last = {0};
+        zn_table_cell(&table, "%s", view->replica->name);
+        zn_table_cell(&table, "%s", zn_view_state(view));
+        if (view->code == 0) {
+            zn_table_cell(&table, "sees %zu/%zu", zn_view_up(view), view->status->peers_n);
+            zn_table_cell(&table, "%s", view->status->pattern);
+            zn_text_add(&last, "for ");
+            zn_text_duration(&last, view->status->uptime_us);
+        } else {
+            zn_session_cause(v->peers, view->replica->name, view->why, &last);
+        }
+        zn_table_cell(&table, "%s", last.n > 0 && !last.failed ? last.bytes : "-");
+        zn_table_end_row(&table);
+        zn_text_free(&last);
+    }
+    zn_table_print(&table, "", out);
+    zn_text_printf(out, "%zu/%zu replicas answer\n", answer, v->n);
+}
+
+static void all_json(const struct zn_views *v, size_t answer, struct zn_text *out)
+{
+    struct zn_json j = {.out = out};
+    zn_json_open(&j, NULL, '{');
+    zn_json_u64(&j, "v", 1);
+    zn_json_u64(&j, "answer", answer);
+    zn_json_u64(&j, "of", v->n);
+    zn_json_open(&j, "replicas", '[');
+    for (size_t i = 0; i < v->n; i++) {
+        const struct zn_view *view = &v->views[i];
+        zn_json_open(&j, NULL, '{');
+        zn_json_string(&j, "name", view->replica->name);
+        zn_json_string(&j, "endpoint", view->replica->endpoint);
+        zn_json_string(&j, "state", zn_view_state(view));
+        zn_json_u64(&j, "sees", zn_view_up(view));
+        if (view->code == 0)
+            view_json(view->status, &j);
+        else
+            zn_json_string(&j, "cause", view->why);
+        zn_json_close(&j, '}');
+    }
+    zn_json_close(&j, ']');
+    zn_json_close(&j, '}');
+    zn_text_add(out, "\n");
+}
+
+static int status_of_all(const struct zn_views *v)
+{
+    struct zn_text out = {0};
+    size_t answer = 0, whole = 0;
+    for (size_t i = 0; i < v->n; i++) {
+        answer += v->views[i].code == 0;
+        whole += zn_view_up(&v->views[i]) == v->n;
+    }
+    if (v->o->json)
+        all_json(v, answer, &out);
+    else
+        all_text(v, answer, &out);
+    zn_output_text(&out);
+    if (answer == v->n && whole < v->n)
+        return ZN_EXIT_DEGRADED;
+    return exit_of(answer, v->n);
+}
+
+int zn_cmd_status(const struct zn_options *o)
+{
+    struct zn_views v;
+    int rc = zn_views_open(&v, o);
+    if (rc == 0) {
+        zn_views_ask(&v, ASK_MS);
+        int signal = zn_session_wait_signal(0);
+        rc = o->name != NULL ? status_of_one(&v) : status_of_all(&v);
+        if (signal != 0)
+            rc = zn_session_signal_exit(signal);
+    }
+    zn_views_close(&v);
+    return rc;
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the commands that talk to a mesh share.
+ *
+ * The main thread owns everything here but the log callback, which runs in the loop of its node and
+ * makes one write to stderr for each record. The peers file's errors are all shown, one line each;
+ * with --json they are joined in the one message of the error object.
+ */
+#include "cli/session.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/output.h"
+
+/* ---- the peers file ----------------------------------------------------------------------- */
+
+void zn_session_diag(const char *path, const struct zmqnet_diag *diag, struct zn_text *out)
+{
+    zn_text_add(out, path);
+    if (diag->line > 0)
+        zn_text_printf(out, ":%d", diag->line);
+    if (diag->line > 0 && diag->column > 0)
+        zn_text_printf(out, ":%d", diag->column);
+    zn_text_printf(out, ": %s%s", diag->code == 0 ? "warning: " : "", diag->text);
+}
+
+static void tell_warnings(const struct zn_options *o, const struct zmqnet_diag *diags, size_t n)
+{
+    for (size_t i = 0; i < n && !o->quiet; i++) {
+        struct zn_text line = {0};
+        zn_session_diag(o->peers, &diags[i], &line);
+        zn_output_complain("%s", line.failed ? "out of memory" : line.bytes);
+        zn_text_free(&line);
+    }
+}
+
+static int report_peers(const struct zn_options *o, int code, const struct zmqnet_diag *diags,
+                        size_t n)
+{
+    struct zn_problem problem;
+    struct zn_text all = {0};
+    char hint[256];
+    if (code != ZMQNET_ECONFIG || n == 0) {
+        zn_problem_set(&problem, zn_problem_kind_of(code), "", "%s: %s", o->peers,
+                       zmqnet_error_text(code));
+        return zn_problem_report(&problem, o->json);
+    }
+    if (!o->json) {
+        tell_warnings(&(struct zn_options){.peers = o->peers}, diags, n);
+        return ZN_EXIT_USAGE;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (diags[i].code == 0)
+            continue;
+        zn_text_add(&all, all.n > 0 ? "; " : "");
+        zn_session_diag(o->peers, &diags[i], &all);
+    }
+    snprintf(hint, sizeof hint, "zmqnet check -p %s reads it again", o->peers);
+    zn_problem_set(&problem, ZN_PROBLEM_CONFIG, hint, "%s", all.failed || all.n == 0 ? "" : all.bytes);
+    zn_text_free(&all);
+    return zn_problem_report(&problem, true);
+}
+
+int zn_session_peers(const struct zn_options *o, bool warnings, zmqnet_peers **peers)
+{
+    struct zmqnet_diag *diags = calloc(ZN_DIAGS_MAX, sizeof *diags);
+    size_t n = 0;
+    int exit = 0;
+    int rc = zmqnet_peers_load(o->peers, peers, diags, diags != NULL ? ZN_DIAGS_MAX : 0, &n);
+    if (diags == NULL || n > ZN_DIAGS_MAX)
+        n = diags == NULL ? 0 : ZN_DIAGS_MAX;
+    if (rc != 0)
+        exit = report_peers(o, rc, diags, n);
+    else if (warnings)
+        tell_warnings(o, diags, n);
+    free(diags);
+    return exit;
+}
+
+void zn_session_names(const zmqnet_peers *peers, struct zn_text *out)
+{
+    for (size_t i = 0; i < zmqnet_peers_count(peers); i++)
+        zn_text_printf(out, "%s%s", i > 0 ? ", " : "", zmqnet_peers_get(peers, i)->name);
+}
+
+int zn_session_check_name(const struct zn_options *o, const zmqnet_peers *peers, const char *name)
+{
+    struct zn_problem problem;
+    struct zn_text names = {0};
+    if (name != NULL && zmqnet_peers_find(peers, name) >= 0)
+        return 0;
+    zn_session_names(peers, &names);
+    const char *list = names.failed || names.n == 0 ? "no replica" : names.bytes;
+    if (name == NULL)
+        zn_problem_set(&problem, ZN_PROBLEM_USAGE, "",
+                       "%s needs a replica: -n NAME, or ZMQNET_NAME; the peers file has %s",
+                       zn_verbs[o->verb].name, list);
+    else
+        zn_problem_set(&problem, ZN_PROBLEM_USAGE, "", "%s has no replica %s; it has %s", o->peers,
+                       name, list);
+    zn_text_free(&names);
+    return zn_problem_report(&problem, o->json);
+}
+
+/* ---- client and log ----------------------------------------------------------------------- */
+
+enum zmqnet_level zn_session_level(const struct zn_options *o, bool stays)
+{
+    /* Nothing is said per message, so the scale's trace and debug are one for a command that stays.
+     * One that answers a question tells what went wrong in its answer: a warning from its own link
+     * would say it twice. */
+    static const enum zmqnet_level levels[2][5] = {
+        {ZMQNET_DEBUG, ZMQNET_INFO, ZMQNET_ERROR, ZMQNET_ERROR, ZMQNET_ERROR},
+        {ZMQNET_DEBUG, ZMQNET_DEBUG, ZMQNET_INFO, ZMQNET_WARN, ZMQNET_ERROR},
+    };
+    uint64_t v = o->verbose < o->verbosity ? o->verbosity - o->verbose : 0;
+    return o->quiet ? ZMQNET_ERROR : levels[stays][v];
+}
+
+void zn_session_log_line(struct zn_text *out, enum zmqnet_level level, const char *id,
+                         const char *text, bool colour)
+{
+    static const char *const names[] = {"debug", "info ", "warn ", "error"};
+    static const char *const colours[] = {"\033[2m", "", "\033[33m", "\033[31m"};
+    struct timespec now;
+    struct tm utc;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    zn_text_printf(out, "%s%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %s ", colour ? colours[level] : "",
+                   utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
+                   utc.tm_sec, now.tv_nsec / 1000000, names[level], id);
+    zn_text_escaped(out, text, strlen(text));
+    zn_text_add(out, colour ? "\033[0m\n" : "\n");
+}
+
+static void log_to_stderr(enum zmqnet_level level, const char *id, const char *text, void *arg)
+{
+    const struct zn_options *o = arg;
+    struct zn_text line = {0};
+    zn_session_log_line(&line, level, id, text, zn_output_colour(STDERR_FILENO, o->no_color));
+    if (!line.failed)
+        (void)!write(STDERR_FILENO, line.bytes, line.n);
+    zn_text_free(&line);
+}
+
+int zn_session_client(const struct zn_options *o, const zmqnet_peers *peers, const char *via,
+                      zmqnet_node **node, struct zn_problem *problem)
+{
+    struct zmqnet_options options = {
+        .via = via,
+        .log = log_to_stderr,
+        .log_arg = (void *)o,
+        .log_level = zn_session_level(o, false),
+    };
+    struct zmqnet_diag diag = {0};
+    int rc = zmqnet_open(node, peers, &options, &diag);
+    if (rc == 0)
+        return 0;
+    return zn_problem_set(problem, zn_problem_kind_of(rc), "", "%s",
+                          diag.text[0] != '\0' ? diag.text : zmqnet_error_text(rc));
+}
+
+/* ---- signals ------------------------------------------------------------------------------ */
+
+static sigset_t ending_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    return set;
+}
+
+void zn_session_block_signals(void)
+{
+    sigset_t set = ending_signals();
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+int zn_session_wait_signal(unsigned timeout_ms)
+{
+    sigset_t set = ending_signals();
+    struct timespec timeout = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
+    int signal = sigtimedwait(&set, NULL, &timeout);
+    return signal > 0 ? signal : 0;
+}
+
+int zn_session_signal_exit(int signal)
+{
+    return signal == SIGINT ? ZN_EXIT_SIGINT : ZN_EXIT_SIGTERM;
+}
+
+/* ---- causes ------------------------------------------------------------------------------- */
+
+/* Is this cause one of a connection, so that the address helps the reader? */
+static bool is_connection(const char *cause)
+{
+    static const char *const words[] = {"connect",   "unreachable", "no route",    "resolve",
+                                        "handshake", "silent",      "answers there", "answer there"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcasestr(cause, words[i]) != NULL)
+            return true;
+    return false;
+}
+
+void zn_session_address(const struct zmqnet_replica *r, struct zn_text *out)
+{
+    bool v6 = strchr(r->host, ':') != NULL;
+    zn_text_printf(out, "%s%s%s:%u", v6 ? "[" : "", r->host, v6 ? "]" : "", r->port);
+}
+
+void zn_session_cause(const zmqnet_peers *peers, const char *name, const char *cause,
+                      struct zn_text *out)
+{
+    int i = zmqnet_peers_find(peers, name);
+    zn_text_escaped(out, cause, strlen(cause));
+    if (i < 0 || !is_connection(cause))
+        return;
+    zn_text_add(out, ", ");
+    zn_session_address(zmqnet_peers_get(peers, (size_t)i), out);
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tables of the mesh, shared by the files of core/ and by nobody else.
+ *
+ *   mesh.c     open, close, the dispatcher of events
+ *   peer.c     what is known of each peer: hello, pings, state
+ *   call.c     the request table: deadlines, retries, quorum, the one completion
+ *   rows.c     what becomes of a call at one peer; the queue and the flight of each peer
+ *   serve.c    requests that arrive: who may ask, handler, answers
+ *   window.c   the dedup window: which ids are known, what was answered, what is too old
+ *   flush.c    what leaves, and what leaves together
+ *   status.c   counters and snapshots
+ *   check.c    what must hold between two steps
+ *
+ * Slots are numbers into tables that are allocated once; ZN_NONE is no slot. Memory of a table is
+ * first touched when a slot is first used, so that a small mesh stays small.
+ */
+#ifndef ZN_CORE_CORE_H
+#define ZN_CORE_CORE_H
+
+#include "base/heap.h"
+#include "base/index.h"
+#include "base/rand.h"
+#include "core/mesh.h"
+
+#define ZN_NONE UINT32_MAX
+
+/* ---- rows: one for each call and peer ---- */
+
+enum zn_row_state {
+    ZN_ROW_IDLE,    /* not begun */
+    ZN_ROW_QUEUED,  /* in the peer's queue, never sent */
+    ZN_ROW_SENT,    /* in the peer's flight: sent, not answered */
+    ZN_ROW_AGAIN,   /* sent before, in the peer's queue to be sent again */
+    ZN_ROW_SETTLED, /* has its outcome */
+    ZN_ROW_STATES
+};
+
+struct zn_track {
+    enum zn_row_state state;
+    enum zn_why why;
+    uint16_t sends;     /* times that it left */
+    uint16_t unrun;     /* answers that say: not run, my tables are full */
+    bool refused_full;  /* the last answer was such: ask again soon */
+    uint64_t life;      /* pinned: the life that it was first sent to; 0: not sent */
+    uint64_t sent_us;   /* first sending; before that, and for ourselves, the beginning */
+    uint32_t next, prev; /* in the peer's queue or flight, by row number */
+};
+
+/* A doubly linked list of rows. */
+struct zn_rows {
+    uint32_t head, tail, n;
+    size_t bytes;
+};
+
+/* ---- calls ---- */
+
+enum zn_call_state {
+    ZN_CALL_FREE,
+    ZN_CALL_SELF,     /* our own handler has it; nothing was sent */
+    ZN_CALL_OPEN,     /* rows are under way */
+    ZN_CALL_REPORTED, /* complete; stragglers go on, or the receipt is kept for repeats */
+    ZN_CALL_STATES
+};
+
+struct zn_call {
+    enum zn_call_state state;
+    enum zn_ask ask;
+    uint32_t slot, generation;
+    uint32_t served;  /* whose answer it makes; ZN_NONE: a call of our own user */
+    uint64_t tag;     /* of our own user */
+    int target;       /* ASK_ONE, ASK_STATUS; -1: the coordinator itself */
+    int via;          /* client: the coordinator chosen, -1: not yet */
+    struct zmqnet_id id;
+    uint64_t floor;   /* of a client's id: what the client has finished */
+    struct zn_blob *body, *wire;
+    size_t lives_n;   /* of lives in m->lives: whom the encoding in wire is meant for */
+    uint64_t start_us, deadline_us;
+    uint64_t retry_us; /* when the next attempt begins; UINT64_MAX: there is none */
+    uint64_t again_us; /* when rows that were not run for want of room are sent again */
+    uint32_t attempts, attempt, backoffs;
+    int32_t quorum;
+    uint32_t of, need, have, pending;
+    int status;
+    bool idempotent, progress, refused_by_self;
+    bool held;           /* rows are being begun or settled together: look when it is done */
+    struct zn_timer timer;
+    struct zn_ages *in;  /* the list that it is in, NULL: none */
+    uint32_t next, prev; /* there; or in the free list, by next */
+};
+
+/* ---- served requests, the dedup window ---- */
+
+enum zn_handler_state { ZN_HANDLER_NONE, ZN_HANDLER_RUNS, ZN_HANDLER_DONE };
+
+/* What is known of one request id: the handler's result, and the receipt if we coordinate it. */
+struct zn_served {
+    bool used;
+    enum zn_handler_state handler;
+    enum zn_kind kind;       /* of the message that came first; LEGACY has no id */
+    enum zn_type type;
+    uint32_t generation;
+    uint32_t origin;         /* slot of its caller; ZN_NONE: no id, freed when answered */
+    struct zmqnet_id id;
+    int from;                /* the peer that it came through, -1: a client of ours */
+    zn_route request_route;  /* who waits for the handler's result; 0: nobody */
+    uint64_t request_life;   /* the asker's, goes into the answer's to_life */
+    zn_route submit_route;   /* who waits for the receipt */
+    uint32_t call;           /* the receipt; ZN_NONE: we do not coordinate it */
+    int32_t code;
+    struct zn_blob *reply;
+    uint64_t expires_us;     /* nobody waits any more after this */
+    uint32_t older, newer;   /* of the same origin, in order of arrival */
+    uint32_t age_prev, age_next; /* of all, in order of arrival; free list by age_next */
+    uint32_t answer_next;    /* waiting to be answered at the next flush */
+    uint8_t answers;         /* ZN_ANSWER_... due */
+};
+
+#define ZN_ANSWER_REQUEST 1u
+#define ZN_ANSWER_SUBMIT 2u
+
+struct zn_origin {
+    uint64_t origin, floor; /* ids up to floor are finished or forgotten: never run */
+    uint64_t heard_us;
+    uint32_t oldest, newest; /* served */
+    uint32_t lru_prev, lru_next;
+};
+
+/* Served requests whose answers leave together. */
+struct zn_answers {
+    uint32_t head, tail;
+};
+
+/* Calls in the order of their age. */
+struct zn_ages {
+    uint32_t oldest, newest;
+};
+
+/* ---- peers ---- */
+
+enum zn_greeting {
+    ZN_GREET_NO_LINK,
+    ZN_GREET_ASKED, /* our hello is out */
+    ZN_GREET_DONE,  /* they answered: requests may leave */
+    ZN_GREETINGS
+};
+
+struct zn_peer {
+    const char *name;
+    enum zmqnet_state state;
+    enum zn_greeting greeting;
+    enum zn_why why;          /* of the last move */
+    bool wanted, blocked, config_differs;
+    uint64_t since_us;
+    uint64_t life;            /* learned from its hello on our link; 0: never */
+    uint64_t heard_us;        /* last traffic on our link */
+    uint64_t asked_us;        /* our hello or the ping that is not answered yet */
+    uint64_t ping_seq;
+    bool pinging;
+    uint32_t rtt_us;
+    struct zn_timer timer;
+
+    zn_route in_route;        /* the connection on which it said hello to us; 0: none */
+    uint64_t in_life, in_heard_us;
+    zn_route rival_route;     /* a hello of another life that waits for proof that ours is dead */
+    uint64_t rival_life;
+
+    struct zn_rows queue, flight;
+    uint32_t frame[ZN_BATCH_MESSAGES_MAX]; /* rows of the frame that was emitted last */
+    uint32_t frame_n;
+    struct zn_answers answers;
+
+    uint64_t sent, acked, refused, unknown, never_sent, retries, late;
+};
+
+/* ---- the mesh ---- */
+
+struct zn_mesh {
+    const zmqnet_peers *peer_file;
+    const char *self_name, *pattern;
+    uint32_t n;
+    int self, via_only;
+    uint64_t life, opened_us, now_us, last_tick_us, seq;
+    struct zn_rand rand;
+    struct zn_actions *out;
+    size_t out_max;
+    struct zn_mesh_config limits;
+    bool begun, draining, closing;
+
+    struct zn_peer peers[ZN_REPLICAS_MAX];
+    uint64_t sendable; /* peers with something in their queue that could leave */
+
+    struct zn_call *calls;
+    struct zn_row *rows;       /* n for each call */
+    struct zn_track *tracks;   /* n for each call */
+    uint64_t *lives;           /* n for each call */
+    uint32_t calls_fresh, calls_free, calls_open;
+    struct zn_ages own;        /* calls of our own origin: the oldest is the floor */
+    struct zn_ages kept;       /* receipts of others' calls that may still be asked for */
+    struct zn_ages ended;      /* freed in the next step: the actions of this one point to them */
+    uint32_t answered;         /* served requests without an id, freed likewise; by answer_next */
+    size_t call_bytes;
+    struct zn_index calls_by_id;
+
+    struct zn_served *served;
+    uint32_t served_fresh, served_free, served_n, served_oldest, served_newest;
+    size_t served_bytes;
+    struct zn_index served_by_id;
+    struct zn_origin *origins;
+    uint32_t origins_fresh, origins_lru, origins_mru;
+    struct zn_index origins_by_id;
+    struct zn_answers client_answers;
+
+    struct zn_heap heap;
+    uint64_t counters[ZN_COUNTERS_N];
+    uint64_t noted[ZN_COUNTERS_N];    /* value when it was last logged */
+    uint64_t noted_us[ZN_COUNTERS_N];
+    zmqnet_status view;
+    struct zmqnet_peer_status view_peers[ZN_REPLICAS_MAX];
+    struct zmqnet_counter view_counters[ZN_COUNTERS_N];
+};
+
+#define ZN_TAG_PEER 0x80000000u /* timers of peers; those of calls carry the slot */
+
+static inline bool zn_is_client(const struct zn_mesh *m) { return m->self < 0; }
+
+static inline uint64_t zn_bit(int peer) { return 1ull << (unsigned)peer; }
+
+static inline uint32_t zn_row_number(const struct zn_mesh *m, const struct zn_call *c, int peer) {
+    return c->slot * m->n + (uint32_t)peer;
+}
+
+static inline struct zn_row *zn_call_row(struct zn_mesh *m, const struct zn_call *c, int peer) {
+    return &m->rows[zn_row_number(m, c, peer)];
+}
+
+static inline struct zn_track *zn_call_track(struct zn_mesh *m, const struct zn_call *c, int peer) {
+    return &m->tracks[zn_row_number(m, c, peer)];
+}
+
+static inline struct zn_call *zn_row_call(struct zn_mesh *m, uint32_t row) {
+    return &m->calls[row / m->n];
+}
+
+/* mesh.c */
+struct zn_action *zn_emit(struct zn_mesh *m, enum zn_action_type type);
+void zn_note_peer(struct zn_mesh *m, enum zn_note_id id, int peer, enum zn_why why);
+/* A message of ours with type, kind and sender set. */
+struct zn_msg zn_message(const struct zn_mesh *m, enum zn_type type, enum zn_kind kind);
+/* Emit a control message on the link to a peer, or on a route; never queued. */
+void zn_send_now(struct zn_mesh *m, int peer, const struct zn_msg *msg);
+void zn_reply_now(struct zn_mesh *m, zn_route route, const struct zn_msg *msg);
+
+/* status.c */
+void zn_count(struct zn_mesh *m, enum zn_counter c);
+/* Count something bad that arrived, and note it at most once a second. */
+void zn_count_bad(struct zn_mesh *m, enum zn_counter c, int peer);
+
+/* peer.c */
+void zn_peer_open(struct zn_mesh *m, int peer);
+void zn_peer_want(struct zn_mesh *m, int peer);
+void zn_peer_link_up(struct zn_mesh *m, int peer);
+void zn_peer_link_lost(struct zn_mesh *m, int peer);
+void zn_peer_link_failed(struct zn_mesh *m, int peer, enum zn_why why);
+void zn_peer_tick(struct zn_mesh *m, int peer);
+/* We were not run for gap_us: nobody else is to blame for that time. */
+void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us);
+void zn_peer_heard(struct zn_mesh *m, int peer);
+void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg);
+void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg);
+void zn_peer_say_hello(struct zn_mesh *m, int peer);
+/* A hello, ping or bye that came on our port. */
+void zn_peer_hello_asked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg);
+void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg);
+
+/* rows.c */
+void zn_rows_init(struct zn_rows *list);
+void zn_row_begin(struct zn_mesh *m, struct zn_call *c, int peer);
+void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer);
+void zn_row_unsend(struct zn_mesh *m, uint32_t row);
+void zn_row_again(struct zn_mesh *m, struct zn_call *c, int peer);
+/* Out of the queue, as if it had not begun. */
+void zn_row_unqueue(struct zn_mesh *m, struct zn_call *c, int peer);
+void zn_row_settle(struct zn_mesh *m, struct zn_call *c, int peer, enum zmqnet_outcome outcome,
+                   enum zn_why why);
+/* Nothing more will come of it: NEVER_SENT if that is certain, else UNACKED. */
+void zn_row_give_up(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_why why);
+/* What a change of the peer means for the rows that wait for it. */
+void zn_rows_peer_greeted(struct zn_mesh *m, int peer);
+void zn_rows_peer_down(struct zn_mesh *m, int peer, enum zn_why why);
+bool zn_row_may_leave(struct zn_mesh *m, int peer);
+void zn_rows_update_sendable(struct zn_mesh *m, int peer);
+
+/* call.c */
+int zn_call_open(struct zn_mesh *m, const struct zn_call_spec *spec, struct zmqnet_id id,
+                 struct zn_call **out);
+/* Our own user's. */
+void zn_call_begin(struct zn_mesh *m, const struct zn_call_spec *spec);
+void zn_call_run(struct zn_mesh *m, struct zn_call *c);
+/* Is our own handler among those asked? */
+bool zn_call_asks_self(const struct zn_mesh *m, const struct zn_call *c);
+/* A kept receipt to make room with; ZN_NONE: there is none. */
+struct zn_call *zn_call_oldest_kept(struct zn_mesh *m);
+/* The rows that its receipt shows. */
+const struct zn_row *zn_call_receipt(struct zn_mesh *m, const struct zn_call *c, size_t *rows_n);
+void zn_call_self_done(struct zn_mesh *m, struct zn_call *c, int code, struct zn_blob *reply);
+void zn_call_reply(struct zn_mesh *m, int peer, struct zn_msg *msg);
+void zn_call_tick(struct zn_mesh *m, struct zn_call *c);
+/* A row was settled: count, report, free as is due. */
+void zn_call_row_settled(struct zn_mesh *m, struct zn_call *c, int peer);
+void zn_call_peer_greeted(struct zn_mesh *m, int peer);
+bool zn_call_waits_for_link(const struct zn_mesh *m, const struct zn_call *c);
+/* Client without a fixed coordinator: what was not sent may go elsewhere. True: it does. */
+bool zn_call_unassign(struct zn_mesh *m, struct zn_call *c, int peer);
+void zn_call_free(struct zn_mesh *m, struct zn_call *c);
+void zn_calls_free_ended(struct zn_mesh *m);
+/* Its receipt was answered and nobody can ask for it again: its stragglers go on alone. */
+void zn_call_detach(struct zn_mesh *m, struct zn_call *c);
+void zn_calls_close(struct zn_mesh *m);
+uint64_t zn_call_token(const struct zn_call *c);
+struct zn_call *zn_call_by_token(struct zn_mesh *m, uint64_t token);
+/* All ids of our own origin up to here are finished. */
+uint64_t zn_own_floor(const struct zn_mesh *m);
+uint32_t zn_quorum_need(int32_t quorum, uint32_t of);
+
+/* serve.c */
+void zn_serve(struct zn_mesh *m, zn_route route, struct zn_msg *msg);
+void zn_serve_answer(struct zn_mesh *m, uint64_t token, int code, struct zn_blob *reply);
+/* Its call is complete: the receipt is due. */
+void zn_serve_receipt(struct zn_mesh *m, struct zn_call *c);
+void zn_serve_refuse(struct zn_mesh *m, zn_route route, const struct zn_msg *msg, int code);
+/* Queue an answer for the next flush. */
+void zn_answer_due(struct zn_mesh *m, struct zn_served *s, uint8_t which);
+
+/* window.c */
+enum zn_lookup { ZN_LOOKUP_NEW, ZN_LOOKUP_KNOWN, ZN_LOOKUP_TOO_OLD, ZN_LOOKUP_FULL };
+enum zn_lookup zn_window_find(struct zn_mesh *m, struct zmqnet_id id, uint64_t floor,
+                              struct zn_served **out);
+/* For a request without an id. NULL: full. */
+struct zn_served *zn_window_add_anonymous(struct zn_mesh *m);
+/* True if this id was served here once, as far as that is still known. */
+bool zn_window_was_here(const struct zn_mesh *m, struct zmqnet_id id);
+bool zn_served_is_done(const struct zn_mesh *m, const struct zn_served *s);
+/* Give back the slot: this id, if it had one, is too old from now on. */
+void zn_window_free(struct zn_mesh *m, struct zn_served *s);
+/* Give back the slot of an id that has not begun: it may come again. */
+void zn_window_forget(struct zn_mesh *m, struct zn_served *s);
+void zn_window_keep_reply(struct zn_mesh *m, struct zn_served *s, struct zn_blob *reply);
+void zn_window_bye(struct zn_mesh *m, uint64_t origin);
+/* What a coordinator may tell the others of a client's floor. */
+uint64_t zn_window_floor(const struct zn_mesh *m, const struct zn_served *s, uint64_t floor);
+
+/* flush.c */
+void zn_flush_free_answered(struct zn_mesh *m);
+int zn_flush(struct zn_mesh *m);
+void zn_flush_failed(struct zn_mesh *m, int peer);
+
+#endif

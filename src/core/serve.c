@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests that arrive on our own port: who may ask, the handler, and the answers.
+ *
+ * A REQUEST comes from a peer that has said hello on that connection; a SUBMIT from any client; a
+ * message without a kind from the original program. Each that may run gets a slot of the dedup window.
+ * The handler's result is stored there, whoever asked first, so an id that reaches us both as a
+ * client's SUBMIT and as another coordinator's REQUEST runs once.
+ *
+ * Refusals are answered at once and leave no trace but a count: they are never a claim about an earlier
+ * copy of the same request. Answers leave with the next flush.
+ */
+#include "core/core.h"
+
+#include <assert.h>
+#include <string.h>
+
+static uint64_t served_token(const struct zn_mesh *m, const struct zn_served *s) {
+    return (uint64_t)(s->generation & 0x7fffffffu) << 32 | (uint32_t)(s - m->served);
+}
+
+static struct zn_served *served_by_token(struct zn_mesh *m, uint64_t token) {
+    uint32_t slot = (uint32_t)token;
+    if (slot >= m->served_fresh) return NULL;
+    struct zn_served *s = &m->served[slot];
+    bool runs = s->used && s->handler == ZN_HANDLER_RUNS;
+    return runs && served_token(m, s) == token ? s : NULL;
+}
+
+void zn_serve_refuse(struct zn_mesh *m, zn_route route, const struct zn_msg *msg, int code) {
+    struct zn_msg reply = zn_message(m, ZN_ERROR, msg->kind == ZN_LEGACY ? ZN_LEGACY : ZN_REPLY);
+    reply.id = msg->id;
+    reply.code = code;
+    zn_reply_now(m, route, &reply);
+}
+
+static void deliver(struct zn_mesh *m, struct zn_served *s, const char *from, struct zn_blob *body) {
+    s->handler = ZN_HANDLER_RUNS;
+    struct zn_action *a = zn_emit(m, ZN_ACT_DELIVER);
+    a->token = served_token(m, s);
+    a->from = from;
+    a->id = s->id;
+    a->body = body;
+    zn_count(m, ZN_COUNT_delivered);
+}
+
+static uint64_t budget_us(const struct zn_msg *msg) {
+    uint64_t ms = msg->budget_ms ? msg->budget_ms : ZMQNET_TIMEOUT_MS;
+    return (ms < ZMQNET_TIMEOUT_MAX_MS ? ms : ZMQNET_TIMEOUT_MAX_MS) * ZN_MS;
+}
+
+static bool meant_for_us(const struct zn_mesh *m, const struct zn_msg *msg) {
+    for (size_t i = 0; i < msg->lives_n; i++)
+        if (msg->to_life[i] == m->life) return true;
+    return msg->lives_n == 0;
+}
+
+/* The slot for a request that may run; NULL: it was refused. */
+static struct zn_served *admit(struct zn_mesh *m, zn_route route, const struct zn_msg *msg,
+                               enum zn_lookup *found) {
+    struct zn_served *s = NULL;
+    if (!meant_for_us(m, msg)) {
+        zn_count(m, ZN_COUNT_wrong_life);
+        zn_serve_refuse(m, route, msg, ZMQNET_ELIFE);
+        return NULL;
+    }
+    if (msg->id.origin == 0) {
+        s = zn_window_add_anonymous(m);
+        *found = s ? ZN_LOOKUP_NEW : ZN_LOOKUP_FULL;
+    } else {
+        *found = zn_window_find(m, msg->id, msg->floor, &s);
+    }
+    if (*found == ZN_LOOKUP_TOO_OLD) {
+        zn_count(m, ZN_COUNT_too_old);
+        zn_serve_refuse(m, route, msg, ZMQNET_ETOOOLD);
+    } else if (*found == ZN_LOOKUP_FULL) {
+        zn_serve_refuse(m, route, msg, ZMQNET_EFULL);
+    } else if (*found == ZN_LOOKUP_NEW) {
+        s->kind = msg->kind;
+        s->type = msg->type;
+        s->expires_us = m->now_us + budget_us(msg);
+    } else {
+        zn_count(m, ZN_COUNT_duplicate);
+    }
+    return s;
+}
+
+static bool refuse_when_closing(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
+    if (!m->draining) return false;
+    zn_count(m, ZN_COUNT_closing);
+    zn_serve_refuse(m, route, msg, ZMQNET_ECLOSED);
+    return true;
+}
+
+/* ---- a request to our handler ---- */
+
+/* The peer that said hello on this connection, -1: nobody did. */
+static int peer_of_route(struct zn_mesh *m, zn_route route) {
+    for (int p = 0; p < (int)m->n; p++)
+        if (m->peers[p].in_route == route) return p;
+    return -1;
+}
+
+static int sender_checked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
+    int peer = peer_of_route(m, route);
+    if (peer >= 0 && strcmp(msg->sender, m->peers[peer].name) == 0) {
+        m->peers[peer].in_heard_us = m->now_us;
+        return peer;
+    }
+    zn_count_bad(m, peer < 0 ? ZN_COUNT_no_hello : ZN_COUNT_forged_sender, peer);
+    zn_serve_refuse(m, route, msg, ZMQNET_EHELLO);
+    return -1;
+}
+
+static void serve_run(struct zn_mesh *m, zn_route route, struct zn_msg *msg, int peer) {
+    enum zn_lookup found;
+    if (refuse_when_closing(m, route, msg)) return;
+    struct zn_served *s = admit(m, route, msg, &found);
+    if (!s) return;
+    s->from = peer;
+    s->request_route = route;
+    s->request_life = peer < 0 ? 0 : m->peers[peer].in_life;
+    if (s->handler == ZN_HANDLER_NONE)
+        deliver(m, s, peer < 0 ? "unknown" : m->peers[peer].name, msg->body);
+    else if (s->handler == ZN_HANDLER_DONE)
+        zn_answer_due(m, s, ZN_ANSWER_REQUEST);
+}
+
+static void serve_request(struct zn_mesh *m, zn_route route, struct zn_msg *msg) {
+    int peer = sender_checked(m, route, msg);
+    if (peer >= 0) serve_run(m, route, msg, peer);
+}
+
+/* ---- a client's message: we coordinate ---- */
+
+static void run_self(struct zn_mesh *m, struct zn_served *s, struct zn_call *c) {
+    if (s->handler == ZN_HANDLER_NONE) deliver(m, s, m->self_name, c->body);
+    else if (s->handler == ZN_HANDLER_DONE) zn_call_self_done(m, c, s->code, s->reply);
+}
+
+static void coordinate(struct zn_mesh *m, zn_route route, struct zn_msg *msg, struct zn_served *s,
+                       int target) {
+    struct zn_call *c;
+    struct zn_call_spec spec = {
+        .ask = target < 0 ? ZN_ASK_ALL : ZN_ASK_ONE,
+        .target = target,
+        .body = msg->body,
+        .timeout_us = budget_us(msg),
+        .attempts = ZMQNET_ATTEMPTS,
+        .quorum = msg->quorum,
+        .idempotent = msg->idempotent,
+    };
+    /* Opening may make room by giving up the oldest receipt; this slot has none and stays. */
+    if (zn_call_open(m, &spec, msg->id, &c) != 0) {
+        if (s->handler == ZN_HANDLER_NONE) zn_window_forget(m, s);
+        zn_serve_refuse(m, route, msg, ZMQNET_EFULL);
+        return;
+    }
+    c->served = (uint32_t)(s - m->served);
+    c->floor = zn_window_floor(m, s, msg->floor);
+    s->call = c->slot;
+    s->submit_route = route;
+    if (s->origin == ZN_NONE) s->id = c->id;
+    if (zn_call_asks_self(m, c)) run_self(m, s, c);
+    else zn_call_run(m, c);
+}
+
+/* Whom to ask: -1 all, a replica, or below -1: there is no such replica. */
+static int submit_target(const struct zn_mesh *m, const struct zn_msg *msg) {
+    if (msg->target[0] == '\0') return -1;
+    int target = zmqnet_peers_find(m->peer_file, msg->target);
+    return target < 0 ? -2 : target;
+}
+
+static void serve_submit(struct zn_mesh *m, zn_route route, struct zn_msg *msg) {
+    enum zn_lookup found;
+    int target = submit_target(m, msg);
+    if (refuse_when_closing(m, route, msg)) return;
+    if (target < -1 || msg->quorum < ZMQNET_QUORUM_MAJORITY || msg->quorum > (int32_t)m->n) {
+        zn_count_bad(m, ZN_COUNT_over_limit, -1);
+        zn_serve_refuse(m, route, msg, target < -1 ? ZMQNET_ENOPEER : ZMQNET_EINVAL);
+        return;
+    }
+    struct zn_served *s = admit(m, route, msg, &found);
+    if (!s) return;
+    if (s->call == ZN_NONE) {
+        coordinate(m, route, msg, s, target);
+        return;
+    }
+    s->submit_route = route;
+    if (m->calls[s->call].state == ZN_CALL_REPORTED) zn_answer_due(m, s, ZN_ANSWER_SUBMIT);
+}
+
+static void serve_status(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
+    struct zn_msg reply = zn_message(m, ZN_SINGLE, ZN_REPLY);
+    reply.id = msg->id;
+    reply.status = zn_mesh_status(m, m->now_us);
+    zn_reply_now(m, route, &reply);
+}
+
+/* The original program: a client's message is bounced to all, a bounce goes to the handler; neither
+ * has an id. */
+static void serve_legacy(struct zn_mesh *m, zn_route route, struct zn_msg *msg) {
+    if (msg->type == ZN_SINGLE) {
+        msg->quorum = ZMQNET_QUORUM_ALL;
+        msg->target = "";
+        serve_submit(m, route, msg);
+    } else if (msg->type == ZN_BOUNCE) {
+        serve_run(m, route, msg, -1);
+    } else {
+        zn_count_bad(m, ZN_COUNT_unknown_type, -1);
+        zn_serve_refuse(m, route, msg, ZMQNET_EPROTO);
+    }
+}
+
+static void serve_ping(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
+    int peer = peer_of_route(m, route);
+    if (peer >= 0) m->peers[peer].in_heard_us = m->now_us;
+    struct zn_msg pong = zn_message(m, peer < 0 ? ZN_SINGLE : ZN_BOUNCE, ZN_PONG);
+    pong.id = msg->id;
+    pong.life = m->life;
+    zn_reply_now(m, route, &pong);
+}
+
+void zn_serve(struct zn_mesh *m, zn_route route, struct zn_msg *msg) {
+    zn_count(m, ZN_COUNT_messages_in);
+    switch (msg->kind) {
+    case ZN_HELLO: zn_peer_hello_asked(m, route, msg); return;
+    case ZN_PING: serve_ping(m, route, msg); return;
+    case ZN_REQUEST: serve_request(m, route, msg); return;
+    case ZN_SUBMIT: serve_submit(m, route, msg); return;
+    case ZN_STATUS: serve_status(m, route, msg); return;
+    case ZN_BYE: zn_peer_bye(m, route, msg); return;
+    case ZN_LEGACY: serve_legacy(m, route, msg); return;
+    case ZN_REPLY: zn_count_bad(m, ZN_COUNT_unasked_reply, peer_of_route(m, route)); return;
+    default: zn_count_bad(m, ZN_COUNT_unknown_kind, peer_of_route(m, route));
+    }
+}
+
+/* ---- answers ---- */
+
+void zn_serve_answer(struct zn_mesh *m, uint64_t token, int code, struct zn_blob *reply) {
+    if (token >> 63) {
+        struct zn_call *c = zn_call_by_token(m, token);
+        if (c) zn_call_self_done(m, c, code, reply);
+        else zn_count(m, ZN_COUNT_answer_unasked);
+        return;
+    }
+    struct zn_served *s = served_by_token(m, token);
+    if (!s) {
+        zn_count(m, ZN_COUNT_answer_unasked);
+        return;
+    }
+    zn_window_keep_reply(m, s, reply);
+    s->code = code;
+    s->handler = ZN_HANDLER_DONE;
+    if (s->request_route) zn_answer_due(m, s, ZN_ANSWER_REQUEST);
+    if (s->call == ZN_NONE) return;
+    struct zn_call *c = &m->calls[s->call];
+    if (c->state == ZN_CALL_SELF && zn_call_asks_self(m, c)) zn_call_self_done(m, c, code, reply);
+}
+
+void zn_serve_receipt(struct zn_mesh *m, struct zn_call *c) {
+    struct zn_served *s = &m->served[c->served];
+    if (s->submit_route) zn_answer_due(m, s, ZN_ANSWER_SUBMIT);
+}
+
+void zn_answer_due(struct zn_mesh *m, struct zn_served *s, uint8_t which) {
+    uint8_t before = s->answers;
+    s->answers |= which;
+    if (before) return;
+    struct zn_answers *list = s->from >= 0 ? &m->peers[s->from].answers : &m->client_answers;
+    uint32_t slot = (uint32_t)(s - m->served);
+    s->answer_next = ZN_NONE;
+    if (list->tail != ZN_NONE) m->served[list->tail].answer_next = slot;
+    else list->head = slot;
+    list->tail = slot;
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One outgoing link. The loop's thread; nothing blocks.
+ *
+ * A link is one DEALER with one connection that libzmq is told never to make anew (RECONNECT_IVL -1):
+ * a lost one is closed with its socket, so nothing of an earlier connection is ever read, and none
+ * of libzmq's own recoveries, which are silent or missing, is relied on. With IMMEDIATE the socket
+ * shows POLLOUT exactly while the connection stands and has room, so no monitor is needed.
+ *
+ * Good path: BACKOFF (none) - RESOLVE - PROBE - CONNECT - UP. Each failure on the way is reported with
+ * its cause and followed by a back-off of 50 ms, doubling to 2 s, with jitter; the first try after
+ * the link was good comes at once.
+ *
+ * Lost or full? When POLLOUT goes without room having been used up, the connection is lost. Otherwise
+ * the link is FULL: a stopped peer keeps its connection, so that its late answers arrive. Probes,
+ * repeated while the state lasts, tell if nobody is there any more (refused), or if the peer runs well
+ * and this connection alone is stuck (they are answered, and still there is no room).
+ */
+#include "pattern/link.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "pattern/socket.h"
+
+#define BACKOFF_MIN_US (50 * ZN_MS)
+#define BACKOFF_MAX_US (2 * ZN_SECOND)
+#define RESOLVE_US (5 * ZN_SECOND)
+#define CONNECT_US (2 * ZN_SECOND)
+#define FULL_PROBE_US (500 * ZN_MS)
+#define FULL_ANSWERS_MAX 4
+
+#define TO(state) (1u << ZN_LINK_##state)
+static const unsigned allowed[ZN_LINK_STATES] = {
+    [ZN_LINK_IDLE] = TO(BACKOFF),
+    [ZN_LINK_BACKOFF] = TO(RESOLVE),
+    [ZN_LINK_RESOLVE] = TO(PROBE) | TO(BACKOFF),
+    [ZN_LINK_PROBE] = TO(CONNECT) | TO(BACKOFF),
+    [ZN_LINK_CONNECT] = TO(UP) | TO(BACKOFF),
+    [ZN_LINK_UP] = TO(FULL) | TO(BACKOFF),
+    [ZN_LINK_FULL] = TO(UP) | TO(BACKOFF),
+};
+
+static void move(struct zn_link *l, enum zn_link_state to)
+{
+    assert(allowed[l->state] & (1u << to));
+    l->state = to;
+}
+
+static uint64_t bit(const struct zn_link *l) { return (uint64_t)1 << l->peer; }
+
+static void arm(struct zn_link *l, uint64_t in_us)
+{
+    zn_timer_set(&l->links->timers, &l->timer, zn_clock_us() + in_us);
+}
+
+/* ---- leaving a state ---- */
+
+static void close_socket(struct zn_link *l, int linger_ms)
+{
+    if (!l->socket)
+        return;
+    epoll_ctl(l->links->epoll_fd, EPOLL_CTL_DEL, zn_socket_fd(l->socket), NULL);
+    zn_socket_close(&l->socket, linger_ms);
+    l->generation++;
+}
+
+static uint64_t next_backoff_us(struct zn_link *l)
+{
+    uint64_t us = l->backoff_us;
+    uint64_t longer_us = us == 0 ? BACKOFF_MIN_US : 2 * us;
+    l->backoff_us = longer_us < BACKOFF_MAX_US ? longer_us : BACKOFF_MAX_US;
+    return us == 0 ? 0 : us - us / 4 + zn_rand_below(&l->links->rand, us / 2);
+}
+
+static void back_off(struct zn_link *l)
+{
+    close_socket(l, 0);
+    zn_probe_end(&l->probe, l->links->epoll_fd);
+    l->links->due &= ~bit(l);
+    l->links->touched &= ~bit(l);
+    move(l, ZN_LINK_BACKOFF);
+    arm(l, next_backoff_us(l));
+}
+
+static void fail(struct zn_link *l, enum zn_why why)
+{
+    back_off(l);
+    l->links->sink->link_failed(l->links->sink->arg, l->peer, why);
+}
+
+static void lose(struct zn_link *l)
+{
+    back_off(l);
+    l->links->sink->link_lost(l->links->sink->arg, l->peer);
+}
+
+/* ---- on the way up ---- */
+
+static int open_socket(struct zn_link *l)
+{
+    struct zn_links *ls = l->links;
+    int rc = zn_socket_make(ls->context, ZMQ_DEALER, ls->message_max,
+                            zn_address_is_ipv6(&l->address), &l->socket);
+    if (rc != 0)
+        return rc;
+    zn_socket_set_int(l->socket, ZMQ_IMMEDIATE, 1);
+    zn_socket_set_int(l->socket, ZMQ_RECONNECT_IVL, -1);
+    l->sent = l->sent_since_out = 0;
+    l->owes_writable = l->dropping = false;
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)l->peer};
+    if (epoll_ctl(ls->epoll_fd, EPOLL_CTL_ADD, zn_socket_fd(l->socket), &event) != 0)
+        return ZMQNET_ESYSTEM;
+    char endpoint[ZN_ADDRESS_TEXT_MAX];
+    zn_address_endpoint(&l->address, endpoint);
+    return zmq_connect(l->socket, endpoint) == 0 ? 0 : ZMQNET_EADDR;
+}
+
+static void start_connect(struct zn_link *l)
+{
+    move(l, ZN_LINK_CONNECT);
+    arm(l, CONNECT_US);
+    if (open_socket(l) != 0)
+        fail(l, ZN_WHY_HANDSHAKE);
+}
+
+/* The probe of a link that is on its way. */
+static void on_probe(struct zn_link *l, enum zn_probe_result result, enum zn_why why)
+{
+    if (result == ZN_PROBE_CONNECTED)
+        arm(l, ZN_PROBE_ANSWER_US);
+    else if (result == ZN_PROBE_OK)
+        start_connect(l);
+    else if (result == ZN_PROBE_FAILED)
+        fail(l, why);
+}
+
+static void start_probe(struct zn_link *l)
+{
+    move(l, ZN_LINK_PROBE);
+    arm(l, ZN_PROBE_CONNECT_US);
+    enum zn_why why = ZN_WHY_NONE;
+    on_probe(l, zn_probe_begin(&l->probe, &l->address, l->links->epoll_fd, (uint32_t)l->peer, &why),
+             why);
+}
+
+static void start_resolve(struct zn_link *l)
+{
+    move(l, ZN_LINK_RESOLVE);
+    if (zn_address_numeric(l->replica->host, l->replica->port, &l->address) == 0) {
+        start_probe(l);
+        return;
+    }
+    arm(l, RESOLVE_US);
+    zn_resolver_ask(l->links->resolver, l->peer, l->replica->host, l->replica->port);
+}
+
+static void come_up(struct zn_link *l)
+{
+    move(l, ZN_LINK_UP);
+    zn_timer_clear(&l->links->timers, &l->timer);
+    l->links->touched |= bit(l);
+    l->links->sink->link_up(l->links->sink->arg, l->peer);
+}
+
+/* ---- while it is up ---- */
+
+/* Peers answer with one frame; what has more is dropped as a whole. */
+static void take_frame(struct zn_link *l, zmq_msg_t *msg)
+{
+    const struct zn_sink *sink = l->links->sink;
+    bool more = zmq_msg_more(msg) != 0;
+    bool first = !l->dropping;
+    l->dropping = more;
+    if (!first)
+        return;
+    if (more)
+        sink->count(sink->arg, ZN_COUNT_extra_frames);
+    else if (zmq_msg_size(msg) == 0)
+        sink->count(sink->arg, ZN_COUNT_empty_message);
+    else if (zmq_msg_size(msg) > zn_frame_max(l->links->message_max))
+        sink->count(sink->arg, ZN_COUNT_oversize);
+    else
+        sink->link_bytes(sink->arg, l->peer, zmq_msg_data(msg), zmq_msg_size(msg));
+}
+
+static bool read_frame(struct zn_link *l)
+{
+    zmq_msg_t msg;
+    zmq_msg_init(&msg);
+    bool read = zmq_msg_recv(&msg, l->socket, ZMQ_DONTWAIT) >= 0;
+    if (read)
+        take_frame(l, &msg);
+    zmq_msg_close(&msg);
+    return read;
+}
+
+/* The sink may reset the link: then its socket is another one, or none. */
+static void read_frames(struct zn_link *l)
+{
+    uint32_t generation = l->generation;
+    for (int left = ZN_TURN_FRAMES_MAX; left > 0 && read_frame(l); left--)
+        if (l->generation != generation)
+            return;
+}
+
+static void probe_full(struct zn_link *l)
+{
+    enum zn_why why;
+    arm(l, FULL_PROBE_US);
+    if (l->probe.fd < 0 && zn_probe_begin(&l->probe, &l->address, l->links->epoll_fd,
+                                          (uint32_t)l->peer, &why) == ZN_PROBE_FAILED)
+        lose(l);
+}
+
+static void become_full(struct zn_link *l)
+{
+    move(l, ZN_LINK_FULL);
+    l->full_answers = 0;
+    probe_full(l);
+}
+
+static void become_writable(struct zn_link *l)
+{
+    l->sent_since_out = 0;
+    if (l->state == ZN_LINK_FULL) {
+        move(l, ZN_LINK_UP);
+        zn_timer_clear(&l->links->timers, &l->timer);
+        zn_probe_end(&l->probe, l->links->epoll_fd);
+    }
+    if (l->owes_writable) {
+        l->owes_writable = false;
+        l->links->sink->link_writable(l->links->sink->arg, l->peer);
+    }
+}
+
+/* Who has sent less than a pipe holds, or nothing since there was room, has not filled it. */
+static bool may_be_full(const struct zn_link *l)
+{
+    return l->sent_since_out > 0 && l->sent >= ZN_SOCKET_SEND_FRAMES;
+}
+
+/* What can still be read is read before a loss is believed. */
+static void judge(struct zn_link *l)
+{
+    int events = zn_socket_events(l->socket);
+    l->links->touched &= ~bit(l);
+    if (events & ZMQ_POLLIN)
+        l->links->due |= bit(l);
+    if (events & ZMQ_POLLOUT)
+        become_writable(l);
+    else if (l->state == ZN_LINK_UP && !(events & ZMQ_POLLIN))
+        may_be_full(l) ? become_full(l) : lose(l);
+}
+
+/* A probe that is not answered, by a stopped peer, means nothing. */
+static void step_full_probe(struct zn_link *l)
+{
+    if (l->state != ZN_LINK_FULL || l->probe.fd < 0)
+        return;
+    enum zn_why why = ZN_WHY_NONE;
+    if (zn_probe_step(&l->probe, l->links->epoll_fd, &why) == ZN_PROBE_OK)
+        l->full_answers++;
+    if (why == ZN_WHY_REFUSED || why == ZN_WHY_UNREACHABLE || l->full_answers == FULL_ANSWERS_MAX)
+        lose(l);
+}
+
+static void serve(struct zn_link *l)
+{
+    uint32_t generation = l->generation;
+    read_frames(l);
+    if (l->generation == generation)
+        judge(l);
+    if (l->generation == generation)
+        step_full_probe(l);
+}
+
+/* ---- public ---- */
+
+void zn_link_init(struct zn_link *l, struct zn_links *links, int peer,
+                  const struct zmqnet_replica *replica)
+{
+    *l = (struct zn_link){.links = links, .replica = replica, .peer = peer};
+    zn_probe_init(&l->probe);
+    zn_timer_init(&l->timer, (uint32_t)peer);
+}
+
+void zn_link_end(struct zn_link *l, int linger_ms)
+{
+    bool up = l->state == ZN_LINK_UP || l->state == ZN_LINK_FULL;
+    close_socket(l, up ? linger_ms : 0);
+    zn_probe_end(&l->probe, l->links->epoll_fd);
+    zn_timer_clear(&l->links->timers, &l->timer);
+}
+
+void zn_link_want(struct zn_link *l)
+{
+    if (l->state == ZN_LINK_IDLE)
+        back_off(l);
+}
+
+void zn_link_reset(struct zn_link *l)
+{
+    if (l->state == ZN_LINK_IDLE || l->state == ZN_LINK_BACKOFF)
+        return;
+    if (l->backoff_us == 0)
+        l->backoff_us = BACKOFF_MIN_US;
+    back_off(l);
+}
+
+void zn_link_good(struct zn_link *l) { l->backoff_us = 0; }
+
+int zn_link_send(struct zn_link *l, struct zn_blob *frame)
+{
+    if (l->state != ZN_LINK_UP && l->state != ZN_LINK_FULL)
+        return ZMQNET_ENEVERSENT;
+    zmq_msg_t msg;
+    l->links->touched |= bit(l);
+    if (l->state == ZN_LINK_UP && zn_socket_wrap(frame, &msg) == 0) {
+        int error = zn_socket_send(l->socket, &msg, 0);
+        if (error == 0) {
+            l->sent++;
+            l->sent_since_out++;
+            return 0;
+        }
+        assert(error == EAGAIN);
+    }
+    l->owes_writable = true;
+    return ZMQNET_EFULL;
+}
+
+void zn_link_resolved(struct zn_link *l, const struct zn_resolved *answer)
+{
+    if (l->state != ZN_LINK_RESOLVE)
+        return;
+    if (!answer->found) {
+        fail(l, ZN_WHY_UNRESOLVED);
+        return;
+    }
+    l->address = answer->address;
+    start_probe(l);
+}
+
+void zn_link_timer(struct zn_link *l)
+{
+    switch (l->state) {
+    case ZN_LINK_BACKOFF:
+        start_resolve(l);
+        break;
+    case ZN_LINK_RESOLVE:
+        fail(l, ZN_WHY_UNRESOLVED);
+        break;
+    case ZN_LINK_PROBE:
+        fail(l, l->probe.connected ? ZN_WHY_HANDSHAKE : ZN_WHY_TIMEOUT);
+        break;
+    case ZN_LINK_CONNECT:
+        fail(l, ZN_WHY_HANDSHAKE);
+        break;
+    case ZN_LINK_FULL:
+        probe_full(l);
+        break;
+    default:
+        assert(!"no timer in this state");
+    }
+}
+
+void zn_link_turn(struct zn_link *l)
+{
+    l->links->due &= ~bit(l);
+    enum zn_why why = ZN_WHY_NONE;
+    switch (l->state) {
+    case ZN_LINK_PROBE:
+        on_probe(l, zn_probe_step(&l->probe, l->links->epoll_fd, &why), why);
+        break;
+    case ZN_LINK_CONNECT:
+        if (zn_socket_events(l->socket) & ZMQ_POLLOUT)
+            come_up(l);
+        break;
+    case ZN_LINK_UP:
+    case ZN_LINK_FULL:
+        serve(l);
+        break;
+    default:
+        break; /* A stale report. */
+    }
+}
+
+bool zn_link_look(struct zn_link *l)
+{
+    l->links->touched &= ~bit(l);
+    if (l->state != ZN_LINK_UP && l->state != ZN_LINK_FULL)
+        return false;
+    int events = zn_socket_events(l->socket);
+    bool out = (events & ZMQ_POLLOUT) != 0;
+    if (out)
+        l->sent_since_out = 0;
+    bool acts = (events & ZMQ_POLLIN) || out != (l->state == ZN_LINK_UP) || (out && l->owes_writable);
+    if (acts)
+        l->links->due |= bit(l);
+    return acts;
+}

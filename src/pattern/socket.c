@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libzmq sockets as we use them: never blocking, with bounded pipes, and with a TCP that notices a
+ * dead host. Each socket belongs to the loop's thread.
+ *
+ * No ZMTP heartbeats: they would cut the connection of a stopped process, and what it answers when
+ * it goes on would be lost. Liveness is core's ping. TCP_MAXRT and keepalive find dead hosts.
+ *
+ * MAXMSGSIZE is far above what is allowed, because a frame above it costs the connection without a
+ * trace that could be counted; what is between the two is counted and dropped by the reader.
+ */
+#include "pattern/socket.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "zmqnet.h"
+
+/* Below this a copy is cheaper than a message that refers to foreign memory. */
+#define ZERO_COPY_BYTES (16u << 10)
+
+struct option {
+    int name, value;
+};
+
+static const struct option common_options[] = {
+    {ZMQ_LINGER, 0},
+    {ZMQ_SNDHWM, ZN_SOCKET_SEND_FRAMES},
+    {ZMQ_RCVHWM, ZN_SOCKET_RECEIVE_FRAMES},
+    {ZMQ_HANDSHAKE_IVL, 2000},
+    {ZMQ_CONNECT_TIMEOUT, 1000},
+    {ZMQ_TCP_MAXRT, 3000},
+    {ZMQ_TCP_KEEPALIVE, 1},
+    {ZMQ_TCP_KEEPALIVE_IDLE, 5},
+    {ZMQ_TCP_KEEPALIVE_INTVL, 1},
+    {ZMQ_TCP_KEEPALIVE_CNT, 3},
+    {ZMQ_BACKLOG, 512},
+};
+
+size_t zn_frame_max(size_t message_max)
+{
+    size_t body = message_max < ZN_BATCH_BYTES_MAX ? ZN_BATCH_BYTES_MAX : message_max;
+    return body + ZN_BODY_OVERHEAD;
+}
+
+void zn_socket_set_int(void *s, int option, int value)
+{
+    int rc = zmq_setsockopt(s, option, &value, sizeof value);
+    assert(rc == 0);
+    (void)rc;
+}
+
+int zn_socket_make(void *context, int type, size_t message_max, bool ipv6, void **out)
+{
+    void *s = zmq_socket(context, type);
+    if (!s)
+        return errno == EMFILE ? ZMQNET_ENOFILE : ZMQNET_ENOMEM;
+    for (size_t i = 0; i < sizeof common_options / sizeof common_options[0]; i++)
+        zn_socket_set_int(s, common_options[i].name, common_options[i].value);
+    zn_socket_set_int(s, ZMQ_IPV6, ipv6);
+    int64_t cut_bytes = (int64_t)(2 * (message_max + ZN_BODY_OVERHEAD) + ZN_BATCH_BYTES_MAX);
+    int rc = zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &cut_bytes, sizeof cut_bytes);
+    assert(rc == 0);
+    *out = s;
+    return 0;
+}
+
+int zn_socket_events(void *s)
+{
+    int events = 0;
+    size_t n = sizeof events;
+    int rc;
+    do {
+        rc = zmq_getsockopt(s, ZMQ_EVENTS, &events, &n);
+    } while (rc != 0 && errno == EINTR);
+    assert(rc == 0);
+    return events;
+}
+
+int zn_socket_fd(void *s)
+{
+    int fd = -1;
+    size_t n = sizeof fd;
+    int rc = zmq_getsockopt(s, ZMQ_FD, &fd, &n);
+    assert(rc == 0 && fd >= 0);
+    (void)rc;
+    return fd;
+}
+
+static void drop_reference(void *data, void *hint)
+{
+    (void)data;
+    struct zn_blob *frame = hint;
+    zn_blob_drop(&frame);
+}
+
+int zn_socket_wrap(struct zn_blob *frame, zmq_msg_t *msg)
+{
+    size_t n = zn_blob_bytes(frame);
+    if (n < ZERO_COPY_BYTES) {
+        if (zmq_msg_init_size(msg, n) != 0)
+            return ZMQNET_ENOMEM;
+        if (n > 0)
+            memcpy(zmq_msg_data(msg), zn_blob_data(frame), n);
+        return 0;
+    }
+    struct zn_blob *held = zn_blob_ref(frame);
+    if (zmq_msg_init_data(msg, held->data, n, drop_reference, held) == 0)
+        return 0;
+    zn_blob_drop(&held);
+    return ZMQNET_ENOMEM;
+}
+
+int zn_socket_send(void *s, zmq_msg_t *msg, int flags)
+{
+    int rc;
+    do {
+        rc = zmq_msg_send(msg, s, flags | ZMQ_DONTWAIT);
+    } while (rc < 0 && errno == EINTR);
+    if (rc >= 0)
+        return 0;
+    int error = errno;
+    zmq_msg_close(msg);
+    return error;
+}
+
+int zn_socket_send_bytes(void *s, const void *data, size_t n, int flags)
+{
+    int rc;
+    do {
+        rc = zmq_send(s, data, n, flags | ZMQ_DONTWAIT);
+    } while (rc < 0 && errno == EINTR);
+    return rc < 0 ? errno : 0;
+}
+
+void zn_socket_close(void **s, int linger_ms)
+{
+    if (!*s)
+        return;
+    zn_socket_set_int(*s, ZMQ_LINGER, linger_ms);
+    int rc = zmq_close(*s);
+    assert(rc == 0);
+    (void)rc;
+    *s = NULL;
+}
