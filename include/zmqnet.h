@@ -93,8 +93,8 @@ ZMQNET_API const char *zmqnet_version(void);
  * the thing and the remedy; it already holds the path of the value where there is one
  * ("replicas[1].port: 70000 is not a port (1..65535)"). */
 struct zmqnet_diag {
-    int code;          /* ZMQNET_E...; 0: a warning only */
-    int line, column;  /* from 1; 0: not known */
+    int code;         /* ZMQNET_E...; 0: a warning only */
+    int line, column; /* from 1; 0: not known */
     char text[256];
 };
 
@@ -107,7 +107,7 @@ struct zmqnet_replica {
     const char *endpoint; /* "tcp://HOST:PORT", where the others reach it */
     const char *host;     /* name or numeric address, without brackets */
     uint16_t port;
-    int64_t pid;          /* the file's precedence id, -1: none */
+    int64_t pid; /* the file's precedence id, -1: none */
 };
 
 /* Read a peers file.
@@ -167,16 +167,17 @@ struct zmqnet_row {
 
 /* The receipt of one request or broadcast. Read only; its pointers live as long as it does. */
 typedef struct zmqnet_receipt {
-    int status;          /* 0: quorum reached (broadcast), acked (request). Else ENOQUORUM, EREFUSED,
+    int status; /* 0: quorum reached (broadcast), acked (request). Else ENOQUORUM, EREFUSED,
                           * EUNKNOWN, ENEVERSENT, or another code if nothing was tried */
     struct zmqnet_id id;
-    const char *via;     /* the coordinator's name; "" if none was reached */
-    uint32_t need, have, of; /* quorum wanted; acks counted, the coordinator's own included; replicas */
+    const char *via; /* the coordinator's name; "" if none was reached */
+    uint32_t need, have,
+        of;              /* quorum wanted; acks counted, the coordinator's own included; replicas */
     uint64_t elapsed_us; /* from the call to its completion, seen by the caller */
     uint32_t attempts;   /* tries that were begun */
-    size_t rows_n;       /* broadcast: every replica of the peers file, in its order; request: one */
+    size_t rows_n; /* broadcast: every replica of the peers file, in its order; request: one */
     const struct zmqnet_row *rows;
-    const char *why;     /* status != 0: one clause that says why; else "" */
+    const char *why; /* status != 0: one clause that says why; else "" */
 } zmqnet_receipt;
 
 /* Frees *receipt and leaves NULL; *receipt may be NULL. Any thread. */
@@ -186,15 +187,15 @@ ZMQNET_API void zmqnet_receipt_free(zmqnet_receipt **receipt);
 
 /* A message for this replica's handler. Valid until the handler returns. */
 struct zmqnet_message {
-    const char *from;    /* the replica it came through; this replica's own name for its own clients */
+    const char *from; /* the replica it came through; this replica's own name for its own clients */
     struct zmqnet_id id;
-    const void *body;    /* NULL if body_bytes is 0 */
+    const void *body; /* NULL if body_bytes is 0 */
     size_t body_bytes;
-    uint64_t token;      /* for zmqnet_answer() */
+    uint64_t token; /* for zmqnet_answer() */
 };
 
-#define ZMQNET_LATER (-1000)   /* the handler has called, or will call, zmqnet_answer() */
-#define ZMQNET_CODE_MAX 65535  /* largest code of a refusal */
+#define ZMQNET_LATER (-1000)  /* the handler has called, or will call, zmqnet_answer() */
+#define ZMQNET_CODE_MAX 65535 /* largest code of a refusal */
 
 /* Runs in the loop, at most once for one request id. Returns 0: success. 1..ZMQNET_CODE_MAX:
  * refused, with that code. ZMQNET_LATER: see there. Anything else counts as refused with code 1.
@@ -224,11 +225,11 @@ ZMQNET_API const char *zmqnet_state_name(enum zmqnet_state state);
 
 /* A thing that happened to the mesh. */
 struct zmqnet_event {
-    int code;                /* 0: `peer` moved to `state`; ZMQNET_ECLASH: another replica runs under
+    int code;         /* 0: `peer` moved to `state`; ZMQNET_ECLASH: another replica runs under
                               * this node's name, and this one should end */
-    const char *peer;        /* name of the replica that it is about */
+    const char *peer; /* name of the replica that it is about */
     enum zmqnet_state state;
-    const char *cause;       /* in words; "" if there is none */
+    const char *cause; /* in words; "" if there is none */
 };
 typedef void (*zmqnet_on_event)(zmqnet_node *node, const struct zmqnet_event *event, void *arg);
 
@@ -292,11 +293,11 @@ ZMQNET_API void zmqnet_close(zmqnet_node **node);
 
 /* ---- asking ------------------------------------------------------------------------------- */
 
-#define ZMQNET_TIMEOUT_MS 6000u        /* default, all attempts together */
+#define ZMQNET_TIMEOUT_MS 6000u /* default, all attempts together */
 #define ZMQNET_TIMEOUT_MAX_MS 300000u
-#define ZMQNET_ATTEMPTS 3u             /* default */
+#define ZMQNET_ATTEMPTS 3u /* default */
 #define ZMQNET_ATTEMPTS_MAX 100u
-#define ZMQNET_QUORUM_ALL 0            /* default */
+#define ZMQNET_QUORUM_ALL 0 /* default */
 #define ZMQNET_QUORUM_MAJORITY (-1)
 
 /* One row of an open broadcast was settled. The row is valid until the callback returns. */
@@ -309,9 +310,9 @@ typedef void (*zmqnet_done)(zmqnet_node *node, zmqnet_receipt *receipt, void *ar
 
 struct zmqnet_call {
     uint32_t timeout_ms; /* all attempts together, 1..ZMQNET_TIMEOUT_MAX_MS; 0: the default */
-    uint32_t attempts;   /* 1..ZMQNET_ATTEMPTS_MAX; 0: the default. Attempts share the time equally */
-    int quorum;          /* broadcast: ZMQNET_QUORUM_..., or how many of the replicas, from 1 */
-    bool idempotent;     /* running it twice does no harm: a retry may go to a later life of a replica */
+    uint32_t attempts; /* 1..ZMQNET_ATTEMPTS_MAX; 0: the default. Attempts share the time equally */
+    int quorum;        /* broadcast: ZMQNET_QUORUM_..., or how many of the replicas, from 1 */
+    bool idempotent; /* running it twice does no harm: a retry may go to a later life of a replica */
     zmqnet_progress progress; /* broadcast by a replica: per settled peer; NULL: none */
     void *progress_arg;
 };
@@ -346,8 +347,8 @@ ZMQNET_API ZMQNET_CHECKED int zmqnet_broadcast_async(zmqnet_node *node, const vo
                                                      zmqnet_done done, void *arg);
 ZMQNET_API ZMQNET_CHECKED int zmqnet_request_async(zmqnet_node *node, const char *peer,
                                                    const void *body, size_t body_bytes,
-                                                   const struct zmqnet_call *call,
-                                                   zmqnet_done done, void *arg);
+                                                   const struct zmqnet_call *call, zmqnet_done done,
+                                                   void *arg);
 
 /* ---- status ------------------------------------------------------------------------------- */
 
@@ -359,23 +360,24 @@ struct zmqnet_counter {
 struct zmqnet_peer_status {
     const char *name, *endpoint;
     enum zmqnet_state state;
-    uint64_t since_us;                      /* for how long it has been in this state */
-    const char *cause;                      /* why it is down; "" otherwise */
-    uint32_t rtt_us;                        /* smoothed; 0: not known */
-    uint64_t queue_messages, queue_bytes;   /* waiting here, not sent yet */
-    uint64_t inflight;                      /* sent, not answered yet */
-    uint64_t sent, acked, refused, unknown, never_sent; /* rows by outcome; sent counts first sends */
-    uint64_t retries, late;                 /* sends after the first; answers after completion */
-    bool config_differs;                    /* its peers file is not the same as ours */
+    uint64_t since_us;                    /* for how long it has been in this state */
+    const char *cause;                    /* why it is down; "" otherwise */
+    uint32_t rtt_us;                      /* smoothed; 0: not known */
+    uint64_t queue_messages, queue_bytes; /* waiting here, not sent yet */
+    uint64_t inflight;                    /* sent, not answered yet */
+    uint64_t sent, acked, refused, unknown,
+        never_sent;         /* rows by outcome; sent counts first sends */
+    uint64_t retries, late; /* sends after the first; answers after completion */
+    bool config_differs;    /* its peers file is not the same as ours */
 };
 
 /* A snapshot of one replica's view. Read only; its pointers live as long as it does. */
 typedef struct zmqnet_status {
-    const char *name;    /* "" for a client */
+    const char *name; /* "" for a client */
     const char *pattern;
-    uint64_t life;       /* random, new for every life of the replica */
+    uint64_t life; /* random, new for every life of the replica */
     uint64_t uptime_us;
-    size_t peers_n;      /* every replica of the peers file, in its order */
+    size_t peers_n; /* every replica of the peers file, in its order */
     const struct zmqnet_peer_status *peers;
     size_t counters_n;
     const struct zmqnet_counter *counters;

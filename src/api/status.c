@@ -18,7 +18,8 @@ struct waiter {
     const char *why;
 };
 
-static void got(struct zn_pending *p, int rc, zmqnet_status *status, const char *why) {
+static void got(struct zn_pending *p, int rc, zmqnet_status *status, const char *why)
+{
     struct waiter *w = (struct waiter *)p;
     pthread_mutex_lock(&w->lock);
     w->done = true;
@@ -30,13 +31,18 @@ static void got(struct zn_pending *p, int rc, zmqnet_status *status, const char 
 }
 
 static int command_fill(zmqnet_node *node, const char *peer, uint32_t timeout_ms,
-                        struct zn_command *command) {
+                        struct zn_command *command)
+{
     int target = peer ? zmqnet_peers_find(node->peers, peer) : -1;
     *command = (struct zn_command){.type = ZN_CMD_SNAPSHOT};
-    if (timeout_ms > ZMQNET_TIMEOUT_MAX_MS) return ZMQNET_EINVAL;
-    if (!peer) return 0;
-    if (target < 0) return ZMQNET_ENOPEER;
-    if (node->self >= 0) return ZMQNET_EINVAL;
+    if (timeout_ms > ZMQNET_TIMEOUT_MAX_MS)
+        return ZMQNET_EINVAL;
+    if (!peer)
+        return 0;
+    if (target < 0)
+        return ZMQNET_ENOPEER;
+    if (node->self >= 0)
+        return ZMQNET_EINVAL;
     command->type = ZN_CMD_CALL;
     command->call = (struct zn_call_spec){
         .ask = ZN_ASK_STATUS,
@@ -48,7 +54,8 @@ static int command_fill(zmqnet_node *node, const char *peer, uint32_t timeout_ms
 }
 
 int zmqnet_status_get(zmqnet_node *node, const char *peer, uint32_t timeout_ms,
-                      zmqnet_status **status, const char **why) {
+                      zmqnet_status **status, const char **why)
+{
     struct waiter w = {
         .pending = {.got_status = got},
         .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -56,24 +63,33 @@ int zmqnet_status_get(zmqnet_node *node, const char *peer, uint32_t timeout_ms,
         .why = "",
     };
     struct zn_command command;
-    if (!status) return ZMQNET_EINVAL;
+    if (!status)
+        return ZMQNET_EINVAL;
     *status = NULL;
-    if (why) *why = "";
-    if (zn_node_in_callback(node)) return ZMQNET_EDEADLK;
-    if (!atomic_load(&node->threaded)) return ZMQNET_ESTATE;
+    if (why)
+        *why = "";
+    if (zn_node_in_callback(node))
+        return ZMQNET_EDEADLK;
+    if (!atomic_load(&node->threaded))
+        return ZMQNET_ESTATE;
     int rc = command_fill(node, peer, timeout_ms, &command);
     command.pending = &w.pending;
-    if (rc == 0) rc = zn_commands_push(&node->commands, &command, false);
-    if (rc != 0) return rc;
+    if (rc == 0)
+        rc = zn_commands_push(&node->commands, &command, false);
+    if (rc != 0)
+        return rc;
     pthread_mutex_lock(&w.lock);
-    while (!w.done) pthread_cond_wait(&w.complete, &w.lock);
+    while (!w.done)
+        pthread_cond_wait(&w.complete, &w.lock);
     pthread_mutex_unlock(&w.lock);
     *status = w.status;
-    if (why) *why = w.why;
+    if (why)
+        *why = w.why;
     return w.rc;
 }
 
-void zmqnet_status_free(zmqnet_status **status) {
+void zmqnet_status_free(zmqnet_status **status)
+{
     free(*status);
     *status = NULL;
 }

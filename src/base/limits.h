@@ -19,7 +19,7 @@
 
 /* One message. */
 #define ZN_MESSAGE_MAX_MAX (1u << 30)
-#define ZN_WHY_MAX 200        /* text of a cause, as it crosses the wire */
+#define ZN_WHY_MAX 200 /* text of a cause, as it crosses the wire */
 #define ZN_PATTERN_NAME_MAX 16
 #define ZN_BODY_OVERHEAD 4096 /* a body's frame is at most this much longer, receipts aside */
 #define ZN_ENVELOPE_FRAMES_MAX 8
@@ -30,14 +30,14 @@
 #define ZN_BATCH_BYTES_MAX (256u << 10)
 
 /* Core's tables. */
-#define ZN_CALLS_MAX 4096             /* open requests and receipts kept for repeats */
+#define ZN_CALLS_MAX 4096 /* open requests and receipts kept for repeats */
 #define ZN_CALL_BYTES_MAX (256u << 20)
-#define ZN_SERVED_MAX 16384           /* dedup window: requests being served, and stored answers */
+#define ZN_SERVED_MAX 16384 /* dedup window: requests being served, and stored answers */
 #define ZN_SERVED_BYTES_MAX (64u << 20)
-#define ZN_ORIGINS_MAX 65536          /* callers remembered by the dedup window */
-#define ZN_QUEUE_MESSAGES_MAX 4096    /* per peer: waiting to be sent */
+#define ZN_ORIGINS_MAX 65536       /* callers remembered by the dedup window */
+#define ZN_QUEUE_MESSAGES_MAX 4096 /* per peer: waiting to be sent */
 #define ZN_QUEUE_BYTES_MAX (64u << 20)
-#define ZN_WINDOW_MESSAGES_MAX 1024   /* per peer: sent and not answered */
+#define ZN_WINDOW_MESSAGES_MAX 1024 /* per peer: sent and not answered */
 #define ZN_WINDOW_BYTES_MAX (64u << 20)
 
 /* Liveness and links. */
@@ -45,13 +45,14 @@
 #define ZN_SILENT_US (3 * ZN_PING_US) /* a peer that was not heard for this long is down */
 #define ZN_HELLO_US (2 * ZN_SECOND)   /* a link whose hello is not answered by then is made anew */
 #define ZN_ORIGIN_KEEP_US (600 * ZN_SECOND)
+#define ZN_LAST_LOOK_US (20 * ZN_MS) /* a failed broadcast waits this long for those who may answer */
 #define ZN_RETRY_BACKOFF_MAX_US (ZN_SECOND)
 
 /* The loop. */
-#define ZN_COMMANDS_MAX 8192          /* calls of other threads that the loop has not taken yet */
+#define ZN_COMMANDS_MAX 8192 /* calls of other threads that the loop has not taken yet */
 #define ZN_COMMAND_BYTES_MAX (256u << 20)
-#define ZN_TURN_FRAMES_MAX 256        /* frames read from one socket in one turn */
-#define ZN_ROUTES_MAX 16384           /* connections and envelopes that answers may go to */
+#define ZN_TURN_FRAMES_MAX 256 /* frames read from one socket in one turn */
+#define ZN_ROUTES_MAX 16384    /* connections and envelopes that answers may go to */
 
 static_assert(ZN_REPLICAS_MAX <= 64, "a set of replicas is a 64-bit mask");
 static_assert(ZN_SERVED_MAX >= 2 * ZN_CALLS_MAX, "every open call may serve a request");

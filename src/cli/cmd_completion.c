@@ -59,7 +59,7 @@ static void put_value_cases(struct zn_text *out)
         zn_text_printf(out, "        --%s", row->name);
         if (row->letter != 0)
             zn_text_printf(out, "|-%c", row->letter);
-        zn_text_printf(out, ") kind=%s; values='", strcmp(row->values, "FILE") == 0 ? "file" : "value");
+        zn_text_printf(out, ") kind='%s'; values='", strcmp(row->values, "FILE") == 0 ? "file" : "value");
         put_values(out, row);
         zn_text_add(out, "' ;;\n");
     }
@@ -79,8 +79,8 @@ static void put_verb_cases(struct zn_text *out)
 /* Sets kind, values, words and options from the words up to the cursor; both shells read it. */
 static void put_finder(struct zn_text *out, const char *function)
 {
-    zn_text_printf(out, "%s() {\n    local previous=$1 word verb=\n    shift\n"
-                        "    kind= values= words= options=\n    case $previous in\n", function);
+    zn_text_printf(out, "%s() {\n    local previous=$1 word verb=''\n    shift\n"
+                        "    kind='' values='' words='' options=''\n    case $previous in\n", function);
     put_value_cases(out);
     zn_text_add(out, "    esac\n    for word in \"$@\"; do\n        case $word in\n        ");
     for (size_t v = 0; v < ZN_VERBS_N; v++)

@@ -49,7 +49,7 @@ static void choose_hint(const zmqnet_receipt *r, const char *via, char *hint, si
     else if (r->status == ZMQNET_ENOQUORUM)
         snprintf(hint, n, "zmqnet status shows who is up; send again when enough are");
     else if (r->status == ZMQNET_EUNKNOWN)
-        snprintf(hint, n, "it may have happened: look before you send it anew");
+        snprintf(hint, n, "look whether it did before you send it anew");
     else if (r->status == ZMQNET_ENEVERSENT)
         snprintf(hint, n, "nothing happened: start it with zmqnet serve -n %s, then send again", via);
     else if (r->status == ZMQNET_EFULL)

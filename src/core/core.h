@@ -39,11 +39,11 @@ enum zn_row_state {
 struct zn_track {
     enum zn_row_state state;
     enum zn_why why;
-    uint16_t sends;     /* times that it left */
-    uint16_t unrun;     /* answers that say: not run, my tables are full */
-    bool refused_full;  /* the last answer was such: ask again soon */
-    uint64_t life;      /* pinned: the life that it was first sent to; 0: not sent */
-    uint64_t sent_us;   /* first sending; before that, and for ourselves, the beginning */
+    uint16_t sends;      /* times that it left */
+    uint16_t unrun;      /* answers that say: not run, my tables are full */
+    bool refused_full;   /* the last answer was such: ask again soon */
+    uint64_t life;       /* pinned: the life that it was first sent to; 0: not sent */
+    uint64_t sent_us;    /* first sending; before that, and for ourselves, the beginning */
     uint32_t next, prev; /* in the peer's queue or flight, by row number */
 };
 
@@ -67,23 +67,24 @@ struct zn_call {
     enum zn_call_state state;
     enum zn_ask ask;
     uint32_t slot, generation;
-    uint32_t served;  /* whose answer it makes; ZN_NONE: a call of our own user */
-    uint64_t tag;     /* of our own user */
-    int target;       /* ASK_ONE, ASK_STATUS; -1: the coordinator itself */
-    int via;          /* client: the coordinator chosen, -1: not yet */
+    uint32_t served; /* whose answer it makes; ZN_NONE: a call of our own user */
+    uint64_t tag;    /* of our own user */
+    int target;      /* ASK_ONE, ASK_STATUS; -1: the coordinator itself */
+    int via;         /* client: the coordinator chosen, -1: not yet */
     struct zmqnet_id id;
-    uint64_t floor;   /* of a client's id: what the client has finished */
+    uint64_t floor; /* of a client's id: what the client has finished */
     struct zn_blob *body, *wire;
-    size_t lives_n;   /* of lives in m->lives: whom the encoding in wire is meant for */
+    size_t lives_n; /* of lives in m->lives: whom the encoding in wire is meant for */
     uint64_t start_us, deadline_us;
     uint64_t retry_us; /* when the next attempt begins; UINT64_MAX: there is none */
+    uint64_t look_us;  /* quorum is impossible: how long those that can still answer are waited for */
     uint64_t again_us; /* when rows that were not run for want of room are sent again */
     uint32_t attempts, attempt, backoffs;
     int32_t quorum;
     uint32_t of, need, have, pending;
     int status;
     bool idempotent, progress, refused_by_self;
-    bool held;           /* rows are being begun or settled together: look when it is done */
+    bool held; /* rows are being begun or settled together: look when it is done */
     struct zn_timer timer;
     struct zn_ages *in;  /* the list that it is in, NULL: none */
     uint32_t next, prev; /* there; or in the free list, by next */
@@ -97,23 +98,23 @@ enum zn_handler_state { ZN_HANDLER_NONE, ZN_HANDLER_RUNS, ZN_HANDLER_DONE };
 struct zn_served {
     bool used;
     enum zn_handler_state handler;
-    enum zn_kind kind;       /* of the message that came first; LEGACY has no id */
+    enum zn_kind kind; /* of the message that came first; LEGACY has no id */
     enum zn_type type;
     uint32_t generation;
-    uint32_t origin;         /* slot of its caller; ZN_NONE: no id, freed when answered */
+    uint32_t origin; /* slot of its caller; ZN_NONE: no id, freed when answered */
     struct zmqnet_id id;
-    int from;                /* the peer that it came through, -1: a client of ours */
-    zn_route request_route;  /* who waits for the handler's result; 0: nobody */
-    uint64_t request_life;   /* the asker's, goes into the answer's to_life */
-    zn_route submit_route;   /* who waits for the receipt */
-    uint32_t call;           /* the receipt; ZN_NONE: we do not coordinate it */
+    int from;               /* the peer that it came through, -1: a client of ours */
+    zn_route request_route; /* who waits for the handler's result; 0: nobody */
+    uint64_t request_life;  /* the asker's, goes into the answer's to_life */
+    zn_route submit_route;  /* who waits for the receipt */
+    uint32_t call;          /* the receipt; ZN_NONE: we do not coordinate it */
     int32_t code;
     struct zn_blob *reply;
-    uint64_t expires_us;     /* nobody waits any more after this */
-    uint32_t older, newer;   /* of the same origin, in order of arrival */
+    uint64_t expires_us;         /* nobody waits any more after this */
+    uint32_t older, newer;       /* of the same origin, in order of arrival */
     uint32_t age_prev, age_next; /* of all, in order of arrival; free list by age_next */
-    uint32_t answer_next;    /* waiting to be answered at the next flush */
-    uint8_t answers;         /* ZN_ANSWER_... due */
+    uint32_t answer_next;        /* waiting to be answered at the next flush */
+    uint8_t answers;             /* ZN_ANSWER_... due */
 };
 
 #define ZN_ANSWER_REQUEST 1u
@@ -149,20 +150,20 @@ struct zn_peer {
     const char *name;
     enum zmqnet_state state;
     enum zn_greeting greeting;
-    enum zn_why why;          /* of the last move */
+    enum zn_why why; /* of the last move */
     bool wanted, blocked, config_differs;
     uint64_t since_us;
-    uint64_t life;            /* learned from its hello on our link; 0: never */
-    uint64_t heard_us;        /* last traffic on our link */
-    uint64_t asked_us;        /* our hello or the ping that is not answered yet */
+    uint64_t life;     /* learned from its hello on our link; 0: never */
+    uint64_t heard_us; /* last traffic on our link */
+    uint64_t asked_us; /* our hello or the ping that is not answered yet */
     uint64_t ping_seq;
     bool pinging;
     uint32_t rtt_us;
     struct zn_timer timer;
 
-    zn_route in_route;        /* the connection on which it said hello to us; 0: none */
+    zn_route in_route; /* the connection on which it said hello to us; 0: none */
     uint64_t in_life, in_heard_us;
-    zn_route rival_route;     /* a hello of another life that waits for proof that ours is dead */
+    zn_route rival_route; /* a hello of another life that waits for proof that ours is dead */
     uint64_t rival_life;
 
     struct zn_rows queue, flight;
@@ -191,14 +192,14 @@ struct zn_mesh {
     uint64_t sendable; /* peers with something in their queue that could leave */
 
     struct zn_call *calls;
-    struct zn_row *rows;       /* n for each call */
-    struct zn_track *tracks;   /* n for each call */
-    uint64_t *lives;           /* n for each call */
+    struct zn_row *rows;     /* n for each call */
+    struct zn_track *tracks; /* n for each call */
+    uint64_t *lives;         /* n for each call */
     uint32_t calls_fresh, calls_free, calls_open;
-    struct zn_ages own;        /* calls of our own origin: the oldest is the floor */
-    struct zn_ages kept;       /* receipts of others' calls that may still be asked for */
-    struct zn_ages ended;      /* freed in the next step: the actions of this one point to them */
-    uint32_t answered;         /* served requests without an id, freed likewise; by answer_next */
+    struct zn_ages own;   /* calls of our own origin: the oldest is the floor */
+    struct zn_ages kept;  /* receipts of others' calls that may still be asked for */
+    struct zn_ages ended; /* freed in the next step: the actions of this one point to them */
+    uint32_t answered;    /* served requests without an id, freed likewise; by answer_next */
     size_t call_bytes;
     struct zn_index calls_by_id;
 
@@ -213,7 +214,7 @@ struct zn_mesh {
 
     struct zn_heap heap;
     uint64_t counters[ZN_COUNTERS_N];
-    uint64_t noted[ZN_COUNTERS_N];    /* value when it was last logged */
+    uint64_t noted[ZN_COUNTERS_N]; /* value when it was last logged */
     uint64_t noted_us[ZN_COUNTERS_N];
     zmqnet_status view;
     struct zmqnet_peer_status view_peers[ZN_REPLICAS_MAX];
@@ -226,19 +227,23 @@ static inline bool zn_is_client(const struct zn_mesh *m) { return m->self < 0; }
 
 static inline uint64_t zn_bit(int peer) { return 1ull << (unsigned)peer; }
 
-static inline uint32_t zn_row_number(const struct zn_mesh *m, const struct zn_call *c, int peer) {
+static inline uint32_t zn_row_number(const struct zn_mesh *m, const struct zn_call *c, int peer)
+{
     return c->slot * m->n + (uint32_t)peer;
 }
 
-static inline struct zn_row *zn_call_row(struct zn_mesh *m, const struct zn_call *c, int peer) {
+static inline struct zn_row *zn_call_row(struct zn_mesh *m, const struct zn_call *c, int peer)
+{
     return &m->rows[zn_row_number(m, c, peer)];
 }
 
-static inline struct zn_track *zn_call_track(struct zn_mesh *m, const struct zn_call *c, int peer) {
+static inline struct zn_track *zn_call_track(struct zn_mesh *m, const struct zn_call *c, int peer)
+{
     return &m->tracks[zn_row_number(m, c, peer)];
 }
 
-static inline struct zn_call *zn_row_call(struct zn_mesh *m, uint32_t row) {
+static inline struct zn_call *zn_row_call(struct zn_mesh *m, uint32_t row)
+{
     return &m->calls[row / m->n];
 }
 

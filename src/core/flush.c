@@ -19,50 +19,63 @@
 
 /* ---- requests ---- */
 
-static uint64_t life_for(const struct zn_mesh *m, const struct zn_track *t, int peer) {
+static uint64_t life_for(const struct zn_mesh *m, const struct zn_track *t, int peer)
+{
     const struct zn_peer *p = &m->peers[peer];
-    if (t->state == ZN_ROW_IDLE || t->state == ZN_ROW_SETTLED) return 0;
-    if (t->life != 0) return t->life;
+    if (t->state == ZN_ROW_IDLE || t->state == ZN_ROW_SETTLED)
+        return 0;
+    if (t->life != 0)
+        return t->life;
     return p->greeting == ZN_GREET_DONE ? p->life : 0;
 }
 
-static bool wire_covers(const struct zn_mesh *m, const struct zn_call *c, uint64_t life) {
+static bool wire_covers(const struct zn_mesh *m, const struct zn_call *c, uint64_t life)
+{
     const uint64_t *lives = &m->lives[zn_row_number(m, c, 0)];
     for (size_t i = 0; i < c->lives_n; i++)
-        if (lives[i] == life) return true;
+        if (lives[i] == life)
+            return true;
     return false;
 }
 
 /* All lives that the message may be sent to as things are now. */
-static void lives_collect(struct zn_mesh *m, struct zn_call *c) {
+static void lives_collect(struct zn_mesh *m, struct zn_call *c)
+{
     uint64_t *lives = &m->lives[zn_row_number(m, c, 0)];
     zn_blob_drop(&c->wire);
     c->lives_n = 0;
     for (int p = 0; p < (int)m->n; p++) {
         uint64_t life = life_for(m, zn_call_track(m, c, p), p);
-        if (life != 0) lives[c->lives_n++] = life;
+        if (life != 0)
+            lives[c->lives_n++] = life;
     }
 }
 
-static uint32_t budget_ms(const struct zn_mesh *m, const struct zn_call *c) {
+static uint32_t budget_ms(const struct zn_mesh *m, const struct zn_call *c)
+{
     uint64_t left_us = c->deadline_us > m->now_us ? c->deadline_us - m->now_us : 0;
     uint64_t margin_us = left_us / 10 < MARGIN_MAX_US ? left_us / 10 : MARGIN_MAX_US;
     uint64_t ms = (zn_is_client(m) ? left_us - margin_us : left_us) / ZN_MS;
     return ms > 0 ? (uint32_t)ms : 1;
 }
 
-static enum zn_kind kind_of(const struct zn_mesh *m, const struct zn_call *c) {
-    if (c->ask == ZN_ASK_STATUS) return ZN_STATUS;
+static enum zn_kind kind_of(const struct zn_mesh *m, const struct zn_call *c)
+{
+    if (c->ask == ZN_ASK_STATUS)
+        return ZN_STATUS;
     return zn_is_client(m) ? ZN_SUBMIT : ZN_REQUEST;
 }
 
 /* A client's REQUEST to one replica is a SUBMIT with a target; its coordinator itself is one too. */
-static const char *target_of(const struct zn_mesh *m, const struct zn_call *c) {
-    if (!zn_is_client(m) || c->ask != ZN_ASK_ONE) return "";
+static const char *target_of(const struct zn_mesh *m, const struct zn_call *c)
+{
+    if (!zn_is_client(m) || c->ask != ZN_ASK_ONE)
+        return "";
     return m->peers[c->target >= 0 ? c->target : c->via].name;
 }
 
-static struct zn_msg request_message(struct zn_mesh *m, struct zn_call *c) {
+static struct zn_msg request_message(struct zn_mesh *m, struct zn_call *c)
+{
     struct zn_msg msg = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, kind_of(m, c));
     msg.id = c->id;
     msg.body = c->body;
@@ -77,11 +90,13 @@ static struct zn_msg request_message(struct zn_mesh *m, struct zn_call *c) {
     return msg;
 }
 
-static void emit_request(struct zn_mesh *m, struct zn_call *c, int peer) {
+static void emit_request(struct zn_mesh *m, struct zn_call *c, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     const struct zn_track *t = zn_call_track(m, c, peer);
     uint64_t life = t->life ? t->life : p->life;
-    if (!c->wire || !wire_covers(m, c, life)) lives_collect(m, c);
+    if (!c->wire || !wire_covers(m, c, life))
+        lives_collect(m, c);
     struct zn_action *a = zn_emit(m, ZN_ACT_SEND);
     a->peer = peer;
     a->msg = request_message(m, c);
@@ -91,19 +106,23 @@ static void emit_request(struct zn_mesh *m, struct zn_call *c, int peer) {
     zn_count(m, ZN_COUNT_messages_out);
 }
 
-static bool room_for(const struct zn_mesh *m, size_t actions) {
+static bool room_for(const struct zn_mesh *m, size_t actions)
+{
     return m->out->n + actions <= m->out_max;
 }
 
-static void flush_requests(struct zn_mesh *m, int peer) {
+static void flush_requests(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     struct zn_action *last = NULL;
     size_t bytes = 0;
     while (p->frame_n < ZN_BATCH_MESSAGES_MAX && room_for(m, 1) && zn_row_may_leave(m, peer)) {
         struct zn_call *c = zn_row_call(m, p->queue.head);
         bytes += zn_blob_bytes(c->body);
-        if (last && bytes > ZN_BATCH_BYTES_MAX) break;
-        if (last) last->more = true;
+        if (last && bytes > ZN_BATCH_BYTES_MAX)
+            break;
+        if (last)
+            last->more = true;
         emit_request(m, c, peer);
         last = &m->out->at[m->out->n - 1];
     }
@@ -111,17 +130,20 @@ static void flush_requests(struct zn_mesh *m, int peer) {
 
 /* The transport did not take the frame of the flush just before. Newest first: each goes back to the
  * front of the queue. */
-void zn_flush_failed(struct zn_mesh *m, int peer) {
+void zn_flush_failed(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     p->blocked = true;
-    while (p->frame_n > 0) zn_row_unsend(m, p->frame[--p->frame_n]);
+    while (p->frame_n > 0)
+        zn_row_unsend(m, p->frame[--p->frame_n]);
     zn_rows_update_sendable(m, peer);
 }
 
 /* ---- answers ---- */
 
 /* The answer to a REQUEST: the handler's result. */
-static void emit_result(struct zn_mesh *m, struct zn_served *s) {
+static void emit_result(struct zn_mesh *m, struct zn_served *s)
+{
     bool legacy = s->kind == ZN_LEGACY && s->type == ZN_BOUNCE;
     enum zn_type type = legacy ? (s->code != 0 ? ZN_ERROR : ZN_SINGLE) : ZN_BOUNCE;
     struct zn_action *a = zn_emit(m, ZN_ACT_REPLY);
@@ -136,7 +158,8 @@ static void emit_result(struct zn_mesh *m, struct zn_served *s) {
 }
 
 /* The answer to a SUBMIT: the receipt. */
-static void emit_receipt(struct zn_mesh *m, struct zn_served *s) {
+static void emit_receipt(struct zn_mesh *m, struct zn_served *s)
+{
     const struct zn_call *c = &m->calls[s->call];
     bool legacy = s->kind == ZN_LEGACY;
     struct zn_action *a = zn_emit(m, ZN_ACT_REPLY);
@@ -151,28 +174,33 @@ static void emit_receipt(struct zn_mesh *m, struct zn_served *s) {
 }
 
 /* Put the action just emitted into one frame with the one before, if both are for one connection. */
-static void join_previous(struct zn_mesh *m, uint32_t *in_frame) {
+static void join_previous(struct zn_mesh *m, uint32_t *in_frame)
+{
     struct zn_action *now = &m->out->at[m->out->n - 1];
     struct zn_action *before = m->out->n > 1 ? now - 1 : NULL;
     bool batched = now->msg.kind != ZN_LEGACY && before && before->type == ZN_ACT_REPLY &&
                    before->route == now->route && before->msg.kind != ZN_LEGACY &&
                    *in_frame < ZN_BATCH_MESSAGES_MAX;
     *in_frame = batched ? *in_frame + 1 : 1;
-    if (batched) before->more = true;
+    if (batched)
+        before->more = true;
 }
 
 /* Without an id nobody can ask again. */
-static void answered_once(struct zn_mesh *m, struct zn_served *s) {
+static void answered_once(struct zn_mesh *m, struct zn_served *s)
+{
     s->answer_next = m->answered;
     m->answered = (uint32_t)(s - m->served);
 }
 
-static void flush_answers(struct zn_mesh *m, struct zn_answers *list) {
+static void flush_answers(struct zn_mesh *m, struct zn_answers *list)
+{
     uint32_t in_frame = 0;
     while (list->head != ZN_NONE && room_for(m, 2)) {
         struct zn_served *s = &m->served[list->head];
         list->head = s->answer_next;
-        if (list->head == ZN_NONE) list->tail = ZN_NONE;
+        if (list->head == ZN_NONE)
+            list->tail = ZN_NONE;
         if (s->answers & ZN_ANSWER_REQUEST) {
             emit_result(m, s);
             join_previous(m, &in_frame);
@@ -182,11 +210,13 @@ static void flush_answers(struct zn_mesh *m, struct zn_answers *list) {
             join_previous(m, &in_frame);
         }
         s->answers = 0;
-        if (s->origin == ZN_NONE) answered_once(m, s);
+        if (s->origin == ZN_NONE)
+            answered_once(m, s);
     }
 }
 
-void zn_flush_free_answered(struct zn_mesh *m) {
+void zn_flush_free_answered(struct zn_mesh *m)
+{
     while (m->answered != ZN_NONE) {
         struct zn_served *s = &m->served[m->answered];
         m->answered = s->answer_next;
@@ -200,11 +230,13 @@ void zn_flush_free_answered(struct zn_mesh *m) {
 
 /* ---- both ---- */
 
-int zn_flush(struct zn_mesh *m) {
+int zn_flush(struct zn_mesh *m)
+{
     bool more = false;
     for (int p = 0; p < (int)m->n; p++) {
         m->peers[p].frame_n = 0;
-        if (m->sendable & zn_bit(p)) flush_requests(m, p);
+        if (m->sendable & zn_bit(p))
+            flush_requests(m, p);
         flush_answers(m, &m->peers[p].answers);
         more = more || m->peers[p].answers.head != ZN_NONE;
     }

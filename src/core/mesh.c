@@ -14,7 +14,8 @@
 
 /* ---- what the other files of core emit ---- */
 
-struct zn_action *zn_emit(struct zn_mesh *m, enum zn_action_type type) {
+struct zn_action *zn_emit(struct zn_mesh *m, enum zn_action_type type)
+{
     assert(m->out->n < m->out_max);
     struct zn_action *a = &m->out->at[m->out->n++];
     memset(a, 0, sizeof *a);
@@ -23,13 +24,15 @@ struct zn_action *zn_emit(struct zn_mesh *m, enum zn_action_type type) {
     return a;
 }
 
-void zn_note_peer(struct zn_mesh *m, enum zn_note_id id, int peer, enum zn_why why) {
+void zn_note_peer(struct zn_mesh *m, enum zn_note_id id, int peer, enum zn_why why)
+{
     struct zn_action *a = zn_emit(m, ZN_ACT_NOTE);
     a->peer = peer;
     a->note = (struct zn_note){.id = id, .peer = peer, .why = why};
 }
 
-struct zn_msg zn_message(const struct zn_mesh *m, enum zn_type type, enum zn_kind kind) {
+struct zn_msg zn_message(const struct zn_mesh *m, enum zn_type type, enum zn_kind kind)
+{
     return (struct zn_msg){
         .type = type,
         .kind = kind,
@@ -39,21 +42,24 @@ struct zn_msg zn_message(const struct zn_mesh *m, enum zn_type type, enum zn_kin
     };
 }
 
-void zn_send_now(struct zn_mesh *m, int peer, const struct zn_msg *msg) {
+void zn_send_now(struct zn_mesh *m, int peer, const struct zn_msg *msg)
+{
     struct zn_action *a = zn_emit(m, ZN_ACT_SEND);
     a->peer = peer;
     a->msg = *msg;
     zn_count(m, ZN_COUNT_messages_out);
 }
 
-void zn_reply_now(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
+void zn_reply_now(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+{
     struct zn_action *a = zn_emit(m, ZN_ACT_REPLY);
     a->route = route;
     a->msg = *msg;
     zn_count(m, ZN_COUNT_messages_out);
 }
 
-const char *zn_why_text(enum zn_why why) {
+const char *zn_why_text(enum zn_why why)
+{
     static const char *const texts[ZN_WHYS_N] = {
 #define ZN_WHY_TEXT(name, text) [ZN_WHY_##name] = text,
         ZN_WHYS(ZN_WHY_TEXT)
@@ -65,18 +71,28 @@ const char *zn_why_text(enum zn_why why) {
 
 /* ---- opening ---- */
 
-static void limits_fill(struct zn_mesh_config *c) {
-    if (c->calls_max == 0) c->calls_max = ZN_CALLS_MAX;
-    if (c->served_max == 0) c->served_max = ZN_SERVED_MAX;
-    if (c->origins_max == 0) c->origins_max = ZN_ORIGINS_MAX;
-    if (c->queue_messages_max == 0) c->queue_messages_max = ZN_QUEUE_MESSAGES_MAX;
-    if (c->window_messages_max == 0) c->window_messages_max = ZN_WINDOW_MESSAGES_MAX;
-    if (c->call_bytes_max == 0) c->call_bytes_max = ZN_CALL_BYTES_MAX;
-    if (c->served_bytes_max == 0) c->served_bytes_max = ZN_SERVED_BYTES_MAX;
-    if (c->queue_bytes_max == 0) c->queue_bytes_max = ZN_QUEUE_BYTES_MAX;
+static void limits_fill(struct zn_mesh_config *c)
+{
+    if (c->calls_max == 0)
+        c->calls_max = ZN_CALLS_MAX;
+    if (c->served_max == 0)
+        c->served_max = ZN_SERVED_MAX;
+    if (c->origins_max == 0)
+        c->origins_max = ZN_ORIGINS_MAX;
+    if (c->queue_messages_max == 0)
+        c->queue_messages_max = ZN_QUEUE_MESSAGES_MAX;
+    if (c->window_messages_max == 0)
+        c->window_messages_max = ZN_WINDOW_MESSAGES_MAX;
+    if (c->call_bytes_max == 0)
+        c->call_bytes_max = ZN_CALL_BYTES_MAX;
+    if (c->served_bytes_max == 0)
+        c->served_bytes_max = ZN_SERVED_BYTES_MAX;
+    if (c->queue_bytes_max == 0)
+        c->queue_bytes_max = ZN_QUEUE_BYTES_MAX;
 }
 
-static int tables_open(struct zn_mesh *m, uint64_t seed) {
+static int tables_open(struct zn_mesh *m, uint64_t seed)
+{
     const struct zn_mesh_config *c = &m->limits;
     size_t rows = (size_t)c->calls_max * m->n;
     m->calls = calloc(c->calls_max, sizeof *m->calls);
@@ -88,16 +104,21 @@ static int tables_open(struct zn_mesh *m, uint64_t seed) {
     if (!m->calls || !m->rows || !m->tracks || !m->lives || !m->served || !m->origins)
         return ZMQNET_ENOMEM;
     int rc = zn_index_init(&m->calls_by_id, c->calls_max, seed);
-    if (rc == 0) rc = zn_index_init(&m->served_by_id, c->served_max, seed + 1);
-    if (rc == 0) rc = zn_index_init(&m->origins_by_id, c->origins_max, seed + 2);
-    if (rc == 0) rc = zn_heap_init(&m->heap, c->calls_max + m->n);
+    if (rc == 0)
+        rc = zn_index_init(&m->served_by_id, c->served_max, seed + 1);
+    if (rc == 0)
+        rc = zn_index_init(&m->origins_by_id, c->origins_max, seed + 2);
+    if (rc == 0)
+        rc = zn_heap_init(&m->heap, c->calls_max + m->n);
     return rc;
 }
 
-int zn_mesh_open(const struct zn_mesh_config *config, uint64_t now_us, struct zn_mesh **out) {
+int zn_mesh_open(const struct zn_mesh_config *config, uint64_t now_us, struct zn_mesh **out)
+{
     assert(config->life != 0 && config->self < (int)config->peers->n);
     struct zn_mesh *m = calloc(1, sizeof *m);
-    if (!m) return ZMQNET_ENOMEM;
+    if (!m)
+        return ZMQNET_ENOMEM;
     m->limits = *config;
     limits_fill(&m->limits);
     m->peer_file = zn_peers_ref(config->peers);
@@ -119,21 +140,26 @@ int zn_mesh_open(const struct zn_mesh_config *config, uint64_t now_us, struct zn
         zn_mesh_close(&m);
         return rc;
     }
-    for (int p = 0; p < (int)m->n; p++) zn_peer_open(m, p);
+    for (int p = 0; p < (int)m->n; p++)
+        zn_peer_open(m, p);
     *out = m;
     return 0;
 }
 
-static void references_drop(struct zn_mesh *m) {
+static void references_drop(struct zn_mesh *m)
+{
     for (uint32_t i = 0; m->calls && i < m->calls_fresh; i++)
-        if (m->calls[i].state != ZN_CALL_FREE) zn_call_free(m, &m->calls[i]);
+        if (m->calls[i].state != ZN_CALL_FREE)
+            zn_call_free(m, &m->calls[i]);
     for (uint32_t i = 0; m->served && i < m->served_fresh; i++)
         zn_blob_drop(&m->served[i].reply);
 }
 
-void zn_mesh_close(struct zn_mesh **mesh) {
+void zn_mesh_close(struct zn_mesh **mesh)
+{
     struct zn_mesh *m = *mesh;
-    if (!m) return;
+    if (!m)
+        return;
     references_drop(m);
     zn_heap_free(&m->heap);
     zn_index_free(&m->origins_by_id);
@@ -153,15 +179,19 @@ void zn_mesh_close(struct zn_mesh **mesh) {
 /* ---- stepping ---- */
 
 /* Links are wanted in the first step, since actions can only be emitted there. */
-static void begin(struct zn_mesh *m) {
+static void begin(struct zn_mesh *m)
+{
     m->begun = true;
     for (int p = 0; p < (int)m->n; p++)
-        if (p != m->self && (m->via_only < 0 || m->via_only == p)) zn_peer_want(m, p);
+        if (p != m->self && (m->via_only < 0 || m->via_only == p))
+            zn_peer_want(m, p);
 }
 
-static void tick(struct zn_mesh *m) {
+static void tick(struct zn_mesh *m)
+{
     uint64_t gap_us = m->now_us - m->last_tick_us;
-    if (gap_us > ZN_PING_US + ZN_PING_US / 2) zn_peers_forgive(m, gap_us);
+    if (gap_us > ZN_PING_US + ZN_PING_US / 2)
+        zn_peers_forgive(m, gap_us);
     m->last_tick_us = m->now_us;
     /* One timer emits at most the rows of a call and its completion. What is left stays due. */
     size_t room = m->n + 4;
@@ -175,7 +205,8 @@ static void tick(struct zn_mesh *m) {
 }
 
 /* What came on our own link to a peer: answers to what we asked there. */
-static void link_message(struct zn_mesh *m, int peer, struct zn_msg *msg) {
+static void link_message(struct zn_mesh *m, int peer, struct zn_msg *msg)
+{
     zn_count(m, ZN_COUNT_messages_in);
     zn_peer_heard(m, peer);
     switch (msg->kind) {
@@ -186,13 +217,16 @@ static void link_message(struct zn_mesh *m, int peer, struct zn_msg *msg) {
     }
 }
 
-static void bad_input(struct zn_mesh *m, const struct zn_event *in) {
+static void bad_input(struct zn_mesh *m, const struct zn_event *in)
+{
     const struct zn_msg unread = {.kind = ZN_REPLY};
     zn_count_bad(m, in->counter, in->peer);
-    if (in->type == ZN_EV_BAD && in->route) zn_serve_refuse(m, in->route, &unread, in->code);
+    if (in->type == ZN_EV_BAD && in->route)
+        zn_serve_refuse(m, in->route, &unread, in->code);
 }
 
-static void dispatch(struct zn_mesh *m, const struct zn_event *in) {
+static void dispatch(struct zn_mesh *m, const struct zn_event *in)
+{
     switch (in->type) {
     case ZN_EV_TICK: tick(m); return;
     case ZN_EV_FLUSH: assert(false); return;
@@ -217,24 +251,30 @@ static void dispatch(struct zn_mesh *m, const struct zn_event *in) {
 }
 
 int zn_mesh_step(struct zn_mesh *m, uint64_t now_us, const struct zn_event *in,
-                 struct zn_actions *out) {
+                 struct zn_actions *out)
+{
     out->n = 0;
     m->out = out;
     m->out_max = zn_mesh_actions_max(m);
-    if (now_us > m->now_us) m->now_us = now_us;
+    if (now_us > m->now_us)
+        m->now_us = now_us;
     zn_flush_free_answered(m);
     zn_calls_free_ended(m);
-    if (!m->begun) begin(m);
-    if (in->type == ZN_EV_FLUSH) return zn_flush(m);
+    if (!m->begun)
+        begin(m);
+    if (in->type == ZN_EV_FLUSH)
+        return zn_flush(m);
     dispatch(m, in);
     return 0;
 }
 
-uint64_t zn_mesh_next_us(const struct zn_mesh *m) {
+uint64_t zn_mesh_next_us(const struct zn_mesh *m)
+{
     return m->begun ? zn_heap_next_us(&m->heap) : 0;
 }
 
 /* The worst step is a peer that goes down under every open call: each reports progress and completes. */
-size_t zn_mesh_actions_max(const struct zn_mesh *m) {
+size_t zn_mesh_actions_max(const struct zn_mesh *m)
+{
     return 2 * (size_t)m->limits.calls_max + 4 * (size_t)m->n + ZN_BATCH_MESSAGES_MAX;
 }

@@ -76,7 +76,7 @@ enum zn_ask { ZN_ASK_ALL, ZN_ASK_ONE, ZN_ASK_STATUS };
 struct zn_call_spec {
     uint64_t tag; /* comes back in PROGRESS and DONE */
     enum zn_ask ask;
-    int target;   /* ASK_ONE: the replica; a client may say -1: its coordinator itself.
+    int target;           /* ASK_ONE: the replica; a client may say -1: its coordinator itself.
                    * ASK_STATUS (clients): whose view */
     struct zn_blob *body; /* borrowed; core takes its own reference */
     uint64_t timeout_us;  /* > 0 */
@@ -166,7 +166,7 @@ struct zn_done {
     uint32_t attempts;
     const struct zn_row *rows;
     size_t rows_n;
-    const char *why;             /* status != 0 */
+    const char *why;                  /* status != 0 */
     const zmqnet_status *status_view; /* ASK_STATUS that succeeded */
 };
 

@@ -25,7 +25,8 @@ static const bool moves[ZMQNET_LOCAL + 1][ZMQNET_LOCAL + 1] = {
     [ZMQNET_DOWN] = {[ZMQNET_UP] = true},
 };
 
-static void state_move(struct zn_mesh *m, int peer, enum zmqnet_state to, enum zn_why why) {
+static void state_move(struct zn_mesh *m, int peer, enum zmqnet_state to, enum zn_why why)
+{
     static const enum zn_note_id notes[] = {
         [ZMQNET_CONNECTING] = ZN_NOTE_PEER_CONNECTING,
         [ZMQNET_UP] = ZN_NOTE_PEER_UP,
@@ -33,7 +34,8 @@ static void state_move(struct zn_mesh *m, int peer, enum zmqnet_state to, enum z
     };
     struct zn_peer *p = &m->peers[peer];
     p->why = why;
-    if (p->state == to) return;
+    if (p->state == to)
+        return;
     assert(moves[p->state][to]);
     p->state = to;
     p->since_us = m->now_us;
@@ -42,13 +44,16 @@ static void state_move(struct zn_mesh *m, int peer, enum zmqnet_state to, enum z
 
 static void rival_accept(struct zn_mesh *m, int peer);
 
-static void peer_down(struct zn_mesh *m, int peer, enum zn_why why) {
+static void peer_down(struct zn_mesh *m, int peer, enum zn_why why)
+{
     state_move(m, peer, ZMQNET_DOWN, why);
     zn_rows_peer_down(m, peer, why);
-    if (m->peers[peer].rival_route) rival_accept(m, peer);
+    if (m->peers[peer].rival_route)
+        rival_accept(m, peer);
 }
 
-static void timer_update(struct zn_mesh *m, int peer) {
+static void timer_update(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     switch (p->greeting) {
     case ZN_GREET_NO_LINK: zn_timer_clear(&m->heap, &p->timer); return;
@@ -60,7 +65,8 @@ static void timer_update(struct zn_mesh *m, int peer) {
     zn_timer_set(&m->heap, &p->timer, since_us + (p->pinging ? ZN_SILENT_US : ZN_PING_US));
 }
 
-static void greeting_move(struct zn_mesh *m, int peer, enum zn_greeting to) {
+static void greeting_move(struct zn_mesh *m, int peer, enum zn_greeting to)
+{
     static const bool allowed[ZN_GREETINGS][ZN_GREETINGS] = {
         [ZN_GREET_NO_LINK] = {[ZN_GREET_NO_LINK] = true, [ZN_GREET_ASKED] = true},
         [ZN_GREET_ASKED] = {[ZN_GREET_NO_LINK] = true, [ZN_GREET_DONE] = true},
@@ -74,7 +80,8 @@ static void greeting_move(struct zn_mesh *m, int peer, enum zn_greeting to) {
     timer_update(m, peer);
 }
 
-void zn_peer_open(struct zn_mesh *m, int peer) {
+void zn_peer_open(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     p->name = m->peer_file->replicas[peer].name;
     p->state = peer == m->self ? ZMQNET_LOCAL : ZMQNET_CONNECTING;
@@ -86,16 +93,19 @@ void zn_peer_open(struct zn_mesh *m, int peer) {
     zn_timer_init(&p->timer, ZN_TAG_PEER | (uint32_t)peer);
 }
 
-void zn_peer_want(struct zn_mesh *m, int peer) {
+void zn_peer_want(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
-    if (p->wanted) return;
+    if (p->wanted)
+        return;
     p->wanted = true;
     zn_emit(m, ZN_ACT_WANT)->peer = peer;
 }
 
 /* ---- our link ---- */
 
-void zn_peer_say_hello(struct zn_mesh *m, int peer) {
+void zn_peer_say_hello(struct zn_mesh *m, int peer)
+{
     struct zn_msg hello = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, ZN_HELLO);
     hello.life = m->life;
     hello.version = ZN_PROTOCOL_VERSION;
@@ -105,7 +115,8 @@ void zn_peer_say_hello(struct zn_mesh *m, int peer) {
     zn_send_now(m, peer, &hello);
 }
 
-void zn_peer_link_up(struct zn_mesh *m, int peer) {
+void zn_peer_link_up(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     p->blocked = false;
     p->asked_us = m->now_us;
@@ -114,26 +125,32 @@ void zn_peer_link_up(struct zn_mesh *m, int peer) {
     zn_peer_say_hello(m, peer);
 }
 
-void zn_peer_link_lost(struct zn_mesh *m, int peer) {
+void zn_peer_link_lost(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     greeting_move(m, peer, ZN_GREET_NO_LINK);
-    if (p->state == ZMQNET_UP) state_move(m, peer, ZMQNET_CONNECTING, ZN_WHY_RESET);
-    if (p->rival_route) rival_accept(m, peer);
+    if (p->state == ZMQNET_UP)
+        state_move(m, peer, ZMQNET_CONNECTING, ZN_WHY_RESET);
+    if (p->rival_route)
+        rival_accept(m, peer);
 }
 
-void zn_peer_link_failed(struct zn_mesh *m, int peer, enum zn_why why) {
+void zn_peer_link_failed(struct zn_mesh *m, int peer, enum zn_why why)
+{
     greeting_move(m, peer, ZN_GREET_NO_LINK);
     peer_down(m, peer, why);
 }
 
 /* Give up this link: what it is worth has been seen. */
-static void link_reset(struct zn_mesh *m, int peer, enum zn_why why) {
+static void link_reset(struct zn_mesh *m, int peer, enum zn_why why)
+{
     zn_emit(m, ZN_ACT_RESET)->peer = peer;
     greeting_move(m, peer, ZN_GREET_NO_LINK);
     peer_down(m, peer, why);
 }
 
-static enum zn_why hello_fault(const struct zn_mesh *m, int peer, const struct zn_msg *msg) {
+static enum zn_why hello_fault(const struct zn_mesh *m, int peer, const struct zn_msg *msg)
+{
     switch (msg->code) {
     case 0: break;
     case ZMQNET_EVERSION: return ZN_WHY_VERSION;
@@ -142,14 +159,19 @@ static enum zn_why hello_fault(const struct zn_mesh *m, int peer, const struct z
     case ZMQNET_ENAME: return ZN_WHY_NAME;
     default: return ZN_WHY_REJECTED;
     }
-    if (msg->life == m->life) return ZN_WHY_OURSELVES;
-    if (strcmp(msg->sender, m->peers[peer].name) != 0) return ZN_WHY_NAME;
-    if (msg->version != ZN_PROTOCOL_VERSION) return ZN_WHY_VERSION;
-    if (!zn_is_client(m) && strcmp(msg->pattern, m->pattern) != 0) return ZN_WHY_PATTERN;
+    if (msg->life == m->life)
+        return ZN_WHY_OURSELVES;
+    if (strcmp(msg->sender, m->peers[peer].name) != 0)
+        return ZN_WHY_NAME;
+    if (msg->version != ZN_PROTOCOL_VERSION)
+        return ZN_WHY_VERSION;
+    if (!zn_is_client(m) && strcmp(msg->pattern, m->pattern) != 0)
+        return ZN_WHY_PATTERN;
     return msg->life == 0 ? ZN_WHY_VERSION : ZN_WHY_NONE;
 }
 
-static void config_compare(struct zn_mesh *m, int peer, const struct zn_msg *msg) {
+static void config_compare(struct zn_mesh *m, int peer, const struct zn_msg *msg)
+{
     struct zn_peer *p = &m->peers[peer];
     bool differs = msg->peers_hash != m->peer_file->hash;
     if (differs && !p->config_differs) {
@@ -159,20 +181,26 @@ static void config_compare(struct zn_mesh *m, int peer, const struct zn_msg *msg
     p->config_differs = differs;
 }
 
-static void life_learn(struct zn_mesh *m, int peer, uint64_t life) {
+static void life_learn(struct zn_mesh *m, int peer, uint64_t life)
+{
     struct zn_peer *p = &m->peers[peer];
-    if (p->life == life) return;
-    if (p->life != 0) zn_note_peer(m, ZN_NOTE_PEER_RESTARTED, peer, ZN_WHY_RESTARTED);
+    if (p->life == life)
+        return;
+    if (p->life != 0)
+        zn_note_peer(m, ZN_NOTE_PEER_RESTARTED, peer, ZN_WHY_RESTARTED);
     p->life = life;
-    if (p->in_life != life) p->in_route = 0;
+    if (p->in_life != life)
+        p->in_route = 0;
 }
 
-static void rtt_sample(struct zn_peer *p, uint64_t rtt_us) {
+static void rtt_sample(struct zn_peer *p, uint64_t rtt_us)
+{
     uint32_t sample = rtt_us < UINT32_MAX ? (uint32_t)rtt_us : UINT32_MAX;
     p->rtt_us = p->rtt_us == 0 ? sample : p->rtt_us - p->rtt_us / 8 + sample / 8;
 }
 
-void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg) {
+void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg)
+{
     struct zn_peer *p = &m->peers[peer];
     enum zn_why fault = hello_fault(m, peer, msg);
     if (fault != ZN_WHY_NONE) {
@@ -195,7 +223,8 @@ void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg)
 
 /* ---- liveness ---- */
 
-void zn_peer_heard(struct zn_mesh *m, int peer) {
+void zn_peer_heard(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     p->heard_us = m->now_us;
     if (p->state == ZMQNET_DOWN && p->why == ZN_WHY_SILENT && p->greeting == ZN_GREET_DONE) {
@@ -206,22 +235,27 @@ void zn_peer_heard(struct zn_mesh *m, int peer) {
 
 static void rival_refuse(struct zn_mesh *m, int peer);
 
-void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg) {
+void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg)
+{
     struct zn_peer *p = &m->peers[peer];
-    if (!p->pinging || msg->id.seq != p->ping_seq) return;
+    if (!p->pinging || msg->id.seq != p->ping_seq)
+        return;
     rtt_sample(p, m->now_us - p->asked_us);
     p->pinging = false;
     timer_update(m, peer);
-    if (p->rival_route && msg->life == p->life) rival_refuse(m, peer);
+    if (p->rival_route && msg->life == p->life)
+        rival_refuse(m, peer);
 }
 
-static void ping(struct zn_mesh *m, int peer) {
+static void ping(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     p->pinging = true;
     p->asked_us = m->now_us;
     p->ping_seq++;
     timer_update(m, peer);
-    if (p->blocked) return;
+    if (p->blocked)
+        return;
     struct zn_msg msg = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, ZN_PING);
     msg.life = m->life;
     msg.id.seq = p->ping_seq;
@@ -229,7 +263,8 @@ static void ping(struct zn_mesh *m, int peer) {
 }
 
 /* A peer that asks us on its own link lives, so it is ours that is broken. */
-static void silent(struct zn_mesh *m, int peer) {
+static void silent(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     bool lives = p->in_route != 0 && m->now_us - p->in_heard_us < ZN_SILENT_US;
     if (lives) {
@@ -240,19 +275,26 @@ static void silent(struct zn_mesh *m, int peer) {
     ping(m, peer);
 }
 
-void zn_peer_tick(struct zn_mesh *m, int peer) {
+void zn_peer_tick(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     uint64_t quiet_us = m->now_us - p->heard_us;
-    if (p->greeting == ZN_GREET_ASKED) link_reset(m, peer, ZN_WHY_NO_HELLO);
-    else if (!p->pinging && quiet_us >= ZN_PING_US) ping(m, peer);
-    else if (p->pinging && quiet_us >= ZN_SILENT_US) silent(m, peer);
-    else timer_update(m, peer);
+    if (p->greeting == ZN_GREET_ASKED)
+        link_reset(m, peer, ZN_WHY_NO_HELLO);
+    else if (!p->pinging && quiet_us >= ZN_PING_US)
+        ping(m, peer);
+    else if (p->pinging && quiet_us >= ZN_SILENT_US)
+        silent(m, peer);
+    else
+        timer_update(m, peer);
 }
 
-void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us) {
+void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us)
+{
     for (int i = 0; i < (int)m->n; i++) {
         struct zn_peer *p = &m->peers[i];
-        if (p->greeting == ZN_GREET_NO_LINK) continue;
+        if (p->greeting == ZN_GREET_NO_LINK)
+            continue;
         p->heard_us = p->heard_us + gap_us < m->now_us ? p->heard_us + gap_us : m->now_us;
         p->asked_us = p->asked_us + gap_us < m->now_us ? p->asked_us + gap_us : m->now_us;
         timer_update(m, i);
@@ -261,10 +303,14 @@ void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us) {
 
 /* ---- hello and bye on our own port ---- */
 
-static void hello_reply(struct zn_mesh *m, zn_route route, const char *to, int code) {
+static void hello_reply(struct zn_mesh *m, zn_route route, const char *to, int code)
+{
     bool client = to[0] == '\0';
-    struct zn_msg hello =
-        zn_message(m, code != 0 ? ZN_ERROR : client ? ZN_SINGLE : ZN_BOUNCE, ZN_HELLO);
+    struct zn_msg hello = zn_message(m,
+                                     code != 0 ? ZN_ERROR
+                                     : client  ? ZN_SINGLE
+                                               : ZN_BOUNCE,
+                                     ZN_HELLO);
     hello.life = m->life;
     hello.version = ZN_PROTOCOL_VERSION;
     hello.peers_hash = m->peer_file->hash;
@@ -275,13 +321,15 @@ static void hello_reply(struct zn_mesh *m, zn_route route, const char *to, int c
 }
 
 static void hello_refuse(struct zn_mesh *m, zn_route route, const char *to, int peer, int code,
-                         enum zn_why why) {
+                         enum zn_why why)
+{
     zn_count(m, ZN_COUNT_hello_refused);
     zn_note_peer(m, ZN_NOTE_HELLO_REFUSED, peer, why);
     hello_reply(m, route, to, code);
 }
 
-static void in_accept(struct zn_mesh *m, int peer, zn_route route, uint64_t life) {
+static void in_accept(struct zn_mesh *m, int peer, zn_route route, uint64_t life)
+{
     struct zn_peer *p = &m->peers[peer];
     p->in_route = route;
     p->in_life = life;
@@ -289,14 +337,16 @@ static void in_accept(struct zn_mesh *m, int peer, zn_route route, uint64_t life
     hello_reply(m, route, p->name, 0);
 }
 
-static void rival_accept(struct zn_mesh *m, int peer) {
+static void rival_accept(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     zn_route route = p->rival_route;
     p->rival_route = 0;
     in_accept(m, peer, route, p->rival_life);
 }
 
-static void rival_refuse(struct zn_mesh *m, int peer) {
+static void rival_refuse(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     zn_route route = p->rival_route;
     p->rival_route = 0;
@@ -305,60 +355,74 @@ static void rival_refuse(struct zn_mesh *m, int peer) {
 }
 
 /* Is another life under this name known to be alive? Ask it, and decide when it has answered. */
-static bool rival_wait(struct zn_mesh *m, int peer, zn_route route, uint64_t life) {
+static bool rival_wait(struct zn_mesh *m, int peer, zn_route route, uint64_t life)
+{
     struct zn_peer *p = &m->peers[peer];
-    if (p->state != ZMQNET_UP || p->life == life) return false;
+    if (p->state != ZMQNET_UP || p->life == life)
+        return false;
     p->rival_route = route;
     p->rival_life = life;
     ping(m, peer);
     return true;
 }
 
-static int hello_code(const struct zn_mesh *m, const struct zn_msg *msg, int peer,
-                      enum zn_why *why) {
+static int hello_code(const struct zn_mesh *m, const struct zn_msg *msg, int peer, enum zn_why *why)
+{
     bool client = msg->sender[0] == '\0';
     *why = ZN_WHY_NAME;
-    if (msg->target[0] != '\0' && strcmp(msg->target, m->self_name) != 0) return ZMQNET_ENAME;
+    if (msg->target[0] != '\0' && strcmp(msg->target, m->self_name) != 0)
+        return ZMQNET_ENAME;
     *why = ZN_WHY_VERSION;
-    if (msg->version != ZN_PROTOCOL_VERSION || msg->life == 0) return ZMQNET_EVERSION;
-    if (client) return 0;
+    if (msg->version != ZN_PROTOCOL_VERSION || msg->life == 0)
+        return ZMQNET_EVERSION;
+    if (client)
+        return 0;
     *why = ZN_WHY_OURSELVES;
-    if (msg->life == m->life) return ZMQNET_ENAME;
+    if (msg->life == m->life)
+        return ZMQNET_ENAME;
     *why = ZN_WHY_CLASH;
-    if (peer == m->self) return ZMQNET_ECLASH;
+    if (peer == m->self)
+        return ZMQNET_ECLASH;
     *why = ZN_WHY_REJECTED;
-    if (peer < 0) return ZMQNET_ENOPEER;
+    if (peer < 0)
+        return ZMQNET_ENOPEER;
     *why = ZN_WHY_PATTERN;
     return strcmp(msg->pattern, m->pattern) == 0 ? 0 : ZMQNET_EPATTERN;
 }
 
-void zn_peer_hello_asked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
+void zn_peer_hello_asked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+{
     enum zn_why why;
     bool client = msg->sender[0] == '\0';
     int peer = client ? -1 : zmqnet_peers_find(m->peer_file, msg->sender);
     int code = hello_code(m, msg, peer, &why);
-    if (code == ZMQNET_ECLASH) zn_count(m, ZN_COUNT_name_clash);
+    if (code == ZMQNET_ECLASH)
+        zn_count(m, ZN_COUNT_name_clash);
     if (code != 0) {
         hello_refuse(m, route, msg->sender, peer, code, why);
     } else if (client) {
         hello_reply(m, route, "", 0);
     } else {
         config_compare(m, peer, msg);
-        if (!rival_wait(m, peer, route, msg->life)) in_accept(m, peer, route, msg->life);
+        if (!rival_wait(m, peer, route, msg->life))
+            in_accept(m, peer, route, msg->life);
     }
 }
 
 /* It has finished: nothing is asked of it any more, and a client's ids may be forgotten. */
-void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
+void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+{
     if (msg->sender[0] == '\0') {
         zn_window_bye(m, msg->life);
         return;
     }
     for (int i = 0; i < (int)m->n; i++) {
         struct zn_peer *p = &m->peers[i];
-        if (p->in_route != route || strcmp(msg->sender, p->name) != 0) continue;
+        if (p->in_route != route || strcmp(msg->sender, p->name) != 0)
+            continue;
         p->in_route = 0;
-        if (p->life == msg->life) peer_down(m, i, ZN_WHY_LEFT);
+        if (p->life == msg->life)
+            peer_down(m, i, ZN_WHY_LEFT);
         return;
     }
     zn_count_bad(m, ZN_COUNT_no_hello, -1);

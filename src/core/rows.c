@@ -23,40 +23,52 @@ static const bool moves[ZN_ROW_STATES][ZN_ROW_STATES] = {
 
 void zn_rows_init(struct zn_rows *list) { *list = (struct zn_rows){ZN_NONE, ZN_NONE, 0, 0}; }
 
-static void list_remove(struct zn_mesh *m, struct zn_rows *list, uint32_t row, size_t bytes) {
+static void list_remove(struct zn_mesh *m, struct zn_rows *list, uint32_t row, size_t bytes)
+{
     struct zn_track *t = &m->tracks[row];
-    if (t->prev != ZN_NONE) m->tracks[t->prev].next = t->next;
-    else list->head = t->next;
-    if (t->next != ZN_NONE) m->tracks[t->next].prev = t->prev;
-    else list->tail = t->prev;
+    if (t->prev != ZN_NONE)
+        m->tracks[t->prev].next = t->next;
+    else
+        list->head = t->next;
+    if (t->next != ZN_NONE)
+        m->tracks[t->next].prev = t->prev;
+    else
+        list->tail = t->prev;
     list->n--;
     list->bytes -= bytes;
 }
 
-static void list_append(struct zn_mesh *m, struct zn_rows *list, uint32_t row, size_t bytes) {
+static void list_append(struct zn_mesh *m, struct zn_rows *list, uint32_t row, size_t bytes)
+{
     struct zn_track *t = &m->tracks[row];
     t->next = ZN_NONE;
     t->prev = list->tail;
-    if (list->tail != ZN_NONE) m->tracks[list->tail].next = row;
-    else list->head = row;
+    if (list->tail != ZN_NONE)
+        m->tracks[list->tail].next = row;
+    else
+        list->head = row;
     list->tail = row;
     list->n++;
     list->bytes += bytes;
 }
 
-static void list_prepend(struct zn_mesh *m, struct zn_rows *list, uint32_t row, size_t bytes) {
+static void list_prepend(struct zn_mesh *m, struct zn_rows *list, uint32_t row, size_t bytes)
+{
     struct zn_track *t = &m->tracks[row];
     t->prev = ZN_NONE;
     t->next = list->head;
-    if (list->head != ZN_NONE) m->tracks[list->head].prev = row;
-    else list->tail = row;
+    if (list->head != ZN_NONE)
+        m->tracks[list->head].prev = row;
+    else
+        list->tail = row;
     list->head = row;
     list->n++;
     list->bytes += bytes;
 }
 
 /* The list that a row of this state is in, NULL: none. */
-static struct zn_rows *list_of(struct zn_peer *p, enum zn_row_state state) {
+static struct zn_rows *list_of(struct zn_peer *p, enum zn_row_state state)
+{
     switch (state) {
     case ZN_ROW_QUEUED:
     case ZN_ROW_AGAIN: return &p->queue;
@@ -67,7 +79,8 @@ static struct zn_rows *list_of(struct zn_peer *p, enum zn_row_state state) {
 
 /* What was sent before goes first: behind a full window it would wait for itself. So does what the
  * transport gave back, to keep its place. */
-static void row_move(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_row_state to) {
+static void row_move(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_row_state to)
+{
     struct zn_peer *p = &m->peers[peer];
     uint32_t row = zn_row_number(m, c, peer);
     struct zn_track *t = &m->tracks[row];
@@ -75,30 +88,38 @@ static void row_move(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_row
     assert(moves[t->state][to]);
     bool front = t->state != ZN_ROW_IDLE;
     struct zn_rows *from = list_of(p, t->state), *into = list_of(p, to);
-    if (from) list_remove(m, from, row, bytes);
-    if (into == &p->queue && front) list_prepend(m, into, row, bytes);
-    else if (into) list_append(m, into, row, bytes);
+    if (from)
+        list_remove(m, from, row, bytes);
+    if (into == &p->queue && front)
+        list_prepend(m, into, row, bytes);
+    else if (into)
+        list_append(m, into, row, bytes);
     t->state = to;
     zn_rows_update_sendable(m, peer);
 }
 
 /* The head of the queue, if there is one and the flight has room. What was in flight before has. */
-bool zn_row_may_leave(struct zn_mesh *m, int peer) {
+bool zn_row_may_leave(struct zn_mesh *m, int peer)
+{
     const struct zn_peer *p = &m->peers[peer];
-    if (p->queue.n == 0) return false;
-    if (m->tracks[p->queue.head].state == ZN_ROW_AGAIN || p->flight.n == 0) return true;
+    if (p->queue.n == 0)
+        return false;
+    if (m->tracks[p->queue.head].state == ZN_ROW_AGAIN || p->flight.n == 0)
+        return true;
     size_t bytes = zn_blob_bytes(zn_row_call(m, p->queue.head)->body);
     return p->flight.n < m->limits.window_messages_max &&
            p->flight.bytes + bytes <= ZN_WINDOW_BYTES_MAX;
 }
 
-void zn_rows_update_sendable(struct zn_mesh *m, int peer) {
+void zn_rows_update_sendable(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     bool yes = p->greeting == ZN_GREET_DONE && !p->blocked && zn_row_may_leave(m, peer);
     m->sendable = yes ? m->sendable | zn_bit(peer) : m->sendable & ~zn_bit(peer);
 }
 
-static void row_queue(struct zn_mesh *m, struct zn_call *c, int peer) {
+static void row_queue(struct zn_mesh *m, struct zn_call *c, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     if (p->queue.n >= m->limits.queue_messages_max ||
         p->queue.bytes + zn_blob_bytes(c->body) > m->limits.queue_bytes_max) {
@@ -109,7 +130,8 @@ static void row_queue(struct zn_mesh *m, struct zn_call *c, int peer) {
     row_move(m, c, peer, ZN_ROW_QUEUED);
 }
 
-void zn_row_begin(struct zn_mesh *m, struct zn_call *c, int peer) {
+void zn_row_begin(struct zn_mesh *m, struct zn_call *c, int peer)
+{
     const struct zn_peer *p = &m->peers[peer];
     if (p->state == ZMQNET_DOWN && !zn_call_waits_for_link(m, c))
         zn_row_settle(m, c, peer, ZMQNET_NEVER_SENT, p->why);
@@ -117,12 +139,14 @@ void zn_row_begin(struct zn_mesh *m, struct zn_call *c, int peer) {
         row_queue(m, c, peer);
 }
 
-void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer) {
+void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     struct zn_track *t = zn_call_track(m, c, peer);
     row_move(m, c, peer, ZN_ROW_SENT);
     t->refused_full = false;
-    if (t->sends < UINT16_MAX) t->sends++;
+    if (t->sends < UINT16_MAX)
+        t->sends++;
     if (t->sends > 1) {
         p->retries++;
         zn_count(m, ZN_COUNT_retries);
@@ -135,12 +159,14 @@ void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer) {
 
 /* The transport did not take the frame: undo zn_row_sent(), so that what never left can still be
  * called so. A row that has left before stays pinned. */
-void zn_row_unsend(struct zn_mesh *m, uint32_t row) {
+void zn_row_unsend(struct zn_mesh *m, uint32_t row)
+{
     struct zn_call *c = zn_row_call(m, row);
     struct zn_track *t = &m->tracks[row];
     int peer = (int)(row % m->n);
     struct zn_peer *p = &m->peers[peer];
-    if (t->state != ZN_ROW_SENT) return;
+    if (t->state != ZN_ROW_SENT)
+        return;
     t->sends--;
     if (t->sends > 0) {
         p->retries--;
@@ -153,15 +179,18 @@ void zn_row_unsend(struct zn_mesh *m, uint32_t row) {
     row_move(m, c, peer, ZN_ROW_QUEUED);
 }
 
-void zn_row_again(struct zn_mesh *m, struct zn_call *c, int peer) {
+void zn_row_again(struct zn_mesh *m, struct zn_call *c, int peer)
+{
     row_move(m, c, peer, ZN_ROW_AGAIN);
 }
 
-void zn_row_unqueue(struct zn_mesh *m, struct zn_call *c, int peer) {
+void zn_row_unqueue(struct zn_mesh *m, struct zn_call *c, int peer)
+{
     row_move(m, c, peer, ZN_ROW_IDLE);
 }
 
-static void count_outcome(struct zn_peer *p, enum zmqnet_outcome outcome) {
+static void count_outcome(struct zn_peer *p, enum zmqnet_outcome outcome)
+{
     switch (outcome) {
     case ZMQNET_ACKED: p->acked++; return;
     case ZMQNET_REFUSED: p->refused++; return;
@@ -172,7 +201,8 @@ static void count_outcome(struct zn_peer *p, enum zmqnet_outcome outcome) {
 }
 
 void zn_row_settle(struct zn_mesh *m, struct zn_call *c, int peer, enum zmqnet_outcome outcome,
-                   enum zn_why why) {
+                   enum zn_why why)
+{
     struct zn_row *r = zn_call_row(m, c, peer);
     struct zn_track *t = zn_call_track(m, c, peer);
     row_move(m, c, peer, ZN_ROW_SETTLED);
@@ -181,28 +211,34 @@ void zn_row_settle(struct zn_mesh *m, struct zn_call *c, int peer, enum zmqnet_o
     r->why = zn_why_text(why);
     if (outcome != ZMQNET_UNACKED && outcome != ZMQNET_NEVER_SENT)
         r->rtt_us = (uint32_t)(m->now_us - t->sent_us);
-    if (peer != m->self) count_outcome(&m->peers[peer], outcome);
+    if (peer != m->self)
+        count_outcome(&m->peers[peer], outcome);
     zn_call_row_settled(m, c, peer);
 }
 
-void zn_row_give_up(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_why why) {
+void zn_row_give_up(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_why why)
+{
     const struct zn_track *t = zn_call_track(m, c, peer);
     bool was_sent = t->state == ZN_ROW_SENT || t->state == ZN_ROW_AGAIN;
     bool never_ran = !was_sent || t->sends == t->unrun;
-    if (was_sent && never_ran && why == ZN_WHY_NO_ANSWER) why = ZN_WHY_PEER_FULL;
+    if (was_sent && never_ran && why == ZN_WHY_NO_ANSWER)
+        why = ZN_WHY_PEER_FULL;
     zn_row_settle(m, c, peer, never_ran ? ZMQNET_NEVER_SENT : ZMQNET_UNACKED, why);
 }
 
 /* A new life has answered. What the old one may have run is not run again, unless the caller said
  * that this does no harm. */
-static void row_meets_life(struct zn_mesh *m, uint32_t row, int peer) {
+static void row_meets_life(struct zn_mesh *m, uint32_t row, int peer)
+{
     struct zn_call *c = zn_row_call(m, row);
     struct zn_track *t = &m->tracks[row];
     if (t->life == 0 || t->life == m->peers[peer].life) {
-        if (t->state == ZN_ROW_SENT) row_move(m, c, peer, ZN_ROW_AGAIN);
+        if (t->state == ZN_ROW_SENT)
+            row_move(m, c, peer, ZN_ROW_AGAIN);
     } else if (c->idempotent) {
         t->life = m->peers[peer].life;
-        if (t->state == ZN_ROW_SENT) row_move(m, c, peer, ZN_ROW_AGAIN);
+        if (t->state == ZN_ROW_SENT)
+            row_move(m, c, peer, ZN_ROW_AGAIN);
     } else {
         zn_row_settle(m, c, peer, ZMQNET_UNACKED, ZN_WHY_RESTARTED);
     }
@@ -211,7 +247,8 @@ static void row_meets_life(struct zn_mesh *m, uint32_t row, int peer) {
 /* Run `visit` on each row of a list, though it may move or settle the row that it is given. Newest
  * first: what goes back to the front of the queue keeps its order. */
 static void rows_each(struct zn_mesh *m, const struct zn_rows *list, int peer,
-                      void (*visit)(struct zn_mesh *m, uint32_t row, int peer)) {
+                      void (*visit)(struct zn_mesh *m, uint32_t row, int peer))
+{
     for (uint32_t row = list->tail, older; row != ZN_NONE; row = older) {
         older = m->tracks[row].prev;
         visit(m, row, peer);
@@ -219,32 +256,40 @@ static void rows_each(struct zn_mesh *m, const struct zn_rows *list, int peer,
 }
 
 /* The answers to what is in flight went down with the old connection, so it is sent again. */
-void zn_rows_peer_greeted(struct zn_mesh *m, int peer) {
+void zn_rows_peer_greeted(struct zn_mesh *m, int peer)
+{
     struct zn_peer *p = &m->peers[peer];
     rows_each(m, &p->queue, peer, row_meets_life);
     rows_each(m, &p->flight, peer, row_meets_life);
     zn_rows_update_sendable(m, peer);
 }
 
-static void queued_row_goes_down(struct zn_mesh *m, uint32_t row, int peer) {
+static void queued_row_goes_down(struct zn_mesh *m, uint32_t row, int peer)
+{
     struct zn_call *c = zn_row_call(m, row);
-    if (m->tracks[row].state != ZN_ROW_QUEUED) return;
-    if (zn_call_unassign(m, c, peer) || zn_call_waits_for_link(m, c)) return;
+    if (m->tracks[row].state != ZN_ROW_QUEUED)
+        return;
+    if (zn_call_unassign(m, c, peer) || zn_call_waits_for_link(m, c))
+        return;
     zn_row_settle(m, c, peer, ZMQNET_NEVER_SENT, m->peers[peer].why);
 }
 
 /* Nobody listens there: that life is over, and with it every answer. */
-static void sent_row_dies(struct zn_mesh *m, uint32_t row, int peer) {
+static void sent_row_dies(struct zn_mesh *m, uint32_t row, int peer)
+{
     struct zn_call *c = zn_row_call(m, row);
     enum zn_row_state state = m->tracks[row].state;
-    if (c->idempotent || (state != ZN_ROW_SENT && state != ZN_ROW_AGAIN)) return;
+    if (c->idempotent || (state != ZN_ROW_SENT && state != ZN_ROW_AGAIN))
+        return;
     zn_row_give_up(m, c, peer, m->peers[peer].why);
 }
 
-void zn_rows_peer_down(struct zn_mesh *m, int peer, enum zn_why why) {
+void zn_rows_peer_down(struct zn_mesh *m, int peer, enum zn_why why)
+{
     struct zn_peer *p = &m->peers[peer];
     rows_each(m, &p->queue, peer, queued_row_goes_down);
-    if (why != ZN_WHY_REFUSED) return;
+    if (why != ZN_WHY_REFUSED)
+        return;
     rows_each(m, &p->queue, peer, sent_row_dies);
     rows_each(m, &p->flight, peer, sent_row_dies);
 }

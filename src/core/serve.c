@@ -15,26 +15,31 @@
 #include <assert.h>
 #include <string.h>
 
-static uint64_t served_token(const struct zn_mesh *m, const struct zn_served *s) {
+static uint64_t served_token(const struct zn_mesh *m, const struct zn_served *s)
+{
     return (uint64_t)(s->generation & 0x7fffffffu) << 32 | (uint32_t)(s - m->served);
 }
 
-static struct zn_served *served_by_token(struct zn_mesh *m, uint64_t token) {
+static struct zn_served *served_by_token(struct zn_mesh *m, uint64_t token)
+{
     uint32_t slot = (uint32_t)token;
-    if (slot >= m->served_fresh) return NULL;
+    if (slot >= m->served_fresh)
+        return NULL;
     struct zn_served *s = &m->served[slot];
     bool runs = s->used && s->handler == ZN_HANDLER_RUNS;
     return runs && served_token(m, s) == token ? s : NULL;
 }
 
-void zn_serve_refuse(struct zn_mesh *m, zn_route route, const struct zn_msg *msg, int code) {
+void zn_serve_refuse(struct zn_mesh *m, zn_route route, const struct zn_msg *msg, int code)
+{
     struct zn_msg reply = zn_message(m, ZN_ERROR, msg->kind == ZN_LEGACY ? ZN_LEGACY : ZN_REPLY);
     reply.id = msg->id;
     reply.code = code;
     zn_reply_now(m, route, &reply);
 }
 
-static void deliver(struct zn_mesh *m, struct zn_served *s, const char *from, struct zn_blob *body) {
+static void deliver(struct zn_mesh *m, struct zn_served *s, const char *from, struct zn_blob *body)
+{
     s->handler = ZN_HANDLER_RUNS;
     struct zn_action *a = zn_emit(m, ZN_ACT_DELIVER);
     a->token = served_token(m, s);
@@ -44,20 +49,24 @@ static void deliver(struct zn_mesh *m, struct zn_served *s, const char *from, st
     zn_count(m, ZN_COUNT_delivered);
 }
 
-static uint64_t budget_us(const struct zn_msg *msg) {
+static uint64_t budget_us(const struct zn_msg *msg)
+{
     uint64_t ms = msg->budget_ms ? msg->budget_ms : ZMQNET_TIMEOUT_MS;
     return (ms < ZMQNET_TIMEOUT_MAX_MS ? ms : ZMQNET_TIMEOUT_MAX_MS) * ZN_MS;
 }
 
-static bool meant_for_us(const struct zn_mesh *m, const struct zn_msg *msg) {
+static bool meant_for_us(const struct zn_mesh *m, const struct zn_msg *msg)
+{
     for (size_t i = 0; i < msg->lives_n; i++)
-        if (msg->to_life[i] == m->life) return true;
+        if (msg->to_life[i] == m->life)
+            return true;
     return msg->lives_n == 0;
 }
 
 /* The slot for a request that may run; NULL: it was refused. */
 static struct zn_served *admit(struct zn_mesh *m, zn_route route, const struct zn_msg *msg,
-                               enum zn_lookup *found) {
+                               enum zn_lookup *found)
+{
     struct zn_served *s = NULL;
     if (!meant_for_us(m, msg)) {
         zn_count(m, ZN_COUNT_wrong_life);
@@ -85,8 +94,10 @@ static struct zn_served *admit(struct zn_mesh *m, zn_route route, const struct z
     return s;
 }
 
-static bool refuse_when_closing(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
-    if (!m->draining) return false;
+static bool refuse_when_closing(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+{
+    if (!m->draining)
+        return false;
     zn_count(m, ZN_COUNT_closing);
     zn_serve_refuse(m, route, msg, ZMQNET_ECLOSED);
     return true;
@@ -95,13 +106,16 @@ static bool refuse_when_closing(struct zn_mesh *m, zn_route route, const struct 
 /* ---- a request to our handler ---- */
 
 /* The peer that said hello on this connection, -1: nobody did. */
-static int peer_of_route(struct zn_mesh *m, zn_route route) {
+static int peer_of_route(struct zn_mesh *m, zn_route route)
+{
     for (int p = 0; p < (int)m->n; p++)
-        if (m->peers[p].in_route == route) return p;
+        if (m->peers[p].in_route == route)
+            return p;
     return -1;
 }
 
-static int sender_checked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
+static int sender_checked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+{
     int peer = peer_of_route(m, route);
     if (peer >= 0 && strcmp(msg->sender, m->peers[peer].name) == 0) {
         m->peers[peer].in_heard_us = m->now_us;
@@ -112,11 +126,14 @@ static int sender_checked(struct zn_mesh *m, zn_route route, const struct zn_msg
     return -1;
 }
 
-static void serve_run(struct zn_mesh *m, zn_route route, struct zn_msg *msg, int peer) {
+static void serve_run(struct zn_mesh *m, zn_route route, struct zn_msg *msg, int peer)
+{
     enum zn_lookup found;
-    if (refuse_when_closing(m, route, msg)) return;
+    if (refuse_when_closing(m, route, msg))
+        return;
     struct zn_served *s = admit(m, route, msg, &found);
-    if (!s) return;
+    if (!s)
+        return;
     s->from = peer;
     s->request_route = route;
     s->request_life = peer < 0 ? 0 : m->peers[peer].in_life;
@@ -126,20 +143,26 @@ static void serve_run(struct zn_mesh *m, zn_route route, struct zn_msg *msg, int
         zn_answer_due(m, s, ZN_ANSWER_REQUEST);
 }
 
-static void serve_request(struct zn_mesh *m, zn_route route, struct zn_msg *msg) {
+static void serve_request(struct zn_mesh *m, zn_route route, struct zn_msg *msg)
+{
     int peer = sender_checked(m, route, msg);
-    if (peer >= 0) serve_run(m, route, msg, peer);
+    if (peer >= 0)
+        serve_run(m, route, msg, peer);
 }
 
 /* ---- a client's message: we coordinate ---- */
 
-static void run_self(struct zn_mesh *m, struct zn_served *s, struct zn_call *c) {
-    if (s->handler == ZN_HANDLER_NONE) deliver(m, s, m->self_name, c->body);
-    else if (s->handler == ZN_HANDLER_DONE) zn_call_self_done(m, c, s->code, s->reply);
+static void run_self(struct zn_mesh *m, struct zn_served *s, struct zn_call *c)
+{
+    if (s->handler == ZN_HANDLER_NONE)
+        deliver(m, s, m->self_name, c->body);
+    else if (s->handler == ZN_HANDLER_DONE)
+        zn_call_self_done(m, c, s->code, s->reply);
 }
 
 static void coordinate(struct zn_mesh *m, zn_route route, struct zn_msg *msg, struct zn_served *s,
-                       int target) {
+                       int target)
+{
     struct zn_call *c;
     struct zn_call_spec spec = {
         .ask = target < 0 ? ZN_ASK_ALL : ZN_ASK_ONE,
@@ -152,7 +175,8 @@ static void coordinate(struct zn_mesh *m, zn_route route, struct zn_msg *msg, st
     };
     /* Opening may make room by giving up the oldest receipt; this slot has none and stays. */
     if (zn_call_open(m, &spec, msg->id, &c) != 0) {
-        if (s->handler == ZN_HANDLER_NONE) zn_window_forget(m, s);
+        if (s->handler == ZN_HANDLER_NONE)
+            zn_window_forget(m, s);
         zn_serve_refuse(m, route, msg, ZMQNET_EFULL);
         return;
     }
@@ -160,38 +184,48 @@ static void coordinate(struct zn_mesh *m, zn_route route, struct zn_msg *msg, st
     c->floor = zn_window_floor(m, s, msg->floor);
     s->call = c->slot;
     s->submit_route = route;
-    if (s->origin == ZN_NONE) s->id = c->id;
-    if (zn_call_asks_self(m, c)) run_self(m, s, c);
-    else zn_call_run(m, c);
+    if (s->origin == ZN_NONE)
+        s->id = c->id;
+    if (zn_call_asks_self(m, c))
+        run_self(m, s, c);
+    else
+        zn_call_run(m, c);
 }
 
 /* Whom to ask: -1 all, a replica, or below -1: there is no such replica. */
-static int submit_target(const struct zn_mesh *m, const struct zn_msg *msg) {
-    if (msg->target[0] == '\0') return -1;
+static int submit_target(const struct zn_mesh *m, const struct zn_msg *msg)
+{
+    if (msg->target[0] == '\0')
+        return -1;
     int target = zmqnet_peers_find(m->peer_file, msg->target);
     return target < 0 ? -2 : target;
 }
 
-static void serve_submit(struct zn_mesh *m, zn_route route, struct zn_msg *msg) {
+static void serve_submit(struct zn_mesh *m, zn_route route, struct zn_msg *msg)
+{
     enum zn_lookup found;
     int target = submit_target(m, msg);
-    if (refuse_when_closing(m, route, msg)) return;
+    if (refuse_when_closing(m, route, msg))
+        return;
     if (target < -1 || msg->quorum < ZMQNET_QUORUM_MAJORITY || msg->quorum > (int32_t)m->n) {
         zn_count_bad(m, ZN_COUNT_over_limit, -1);
         zn_serve_refuse(m, route, msg, target < -1 ? ZMQNET_ENOPEER : ZMQNET_EINVAL);
         return;
     }
     struct zn_served *s = admit(m, route, msg, &found);
-    if (!s) return;
+    if (!s)
+        return;
     if (s->call == ZN_NONE) {
         coordinate(m, route, msg, s, target);
         return;
     }
     s->submit_route = route;
-    if (m->calls[s->call].state == ZN_CALL_REPORTED) zn_answer_due(m, s, ZN_ANSWER_SUBMIT);
+    if (m->calls[s->call].state == ZN_CALL_REPORTED)
+        zn_answer_due(m, s, ZN_ANSWER_SUBMIT);
 }
 
-static void serve_status(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
+static void serve_status(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+{
     struct zn_msg reply = zn_message(m, ZN_SINGLE, ZN_REPLY);
     reply.id = msg->id;
     reply.status = zn_mesh_status(m, m->now_us);
@@ -200,7 +234,8 @@ static void serve_status(struct zn_mesh *m, zn_route route, const struct zn_msg 
 
 /* The original program: a client's message is bounced to all, a bounce goes to the handler; neither
  * has an id. */
-static void serve_legacy(struct zn_mesh *m, zn_route route, struct zn_msg *msg) {
+static void serve_legacy(struct zn_mesh *m, zn_route route, struct zn_msg *msg)
+{
     if (msg->type == ZN_SINGLE) {
         msg->quorum = ZMQNET_QUORUM_ALL;
         msg->target = "";
@@ -213,16 +248,19 @@ static void serve_legacy(struct zn_mesh *m, zn_route route, struct zn_msg *msg) 
     }
 }
 
-static void serve_ping(struct zn_mesh *m, zn_route route, const struct zn_msg *msg) {
+static void serve_ping(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+{
     int peer = peer_of_route(m, route);
-    if (peer >= 0) m->peers[peer].in_heard_us = m->now_us;
+    if (peer >= 0)
+        m->peers[peer].in_heard_us = m->now_us;
     struct zn_msg pong = zn_message(m, peer < 0 ? ZN_SINGLE : ZN_BOUNCE, ZN_PONG);
     pong.id = msg->id;
     pong.life = m->life;
     zn_reply_now(m, route, &pong);
 }
 
-void zn_serve(struct zn_mesh *m, zn_route route, struct zn_msg *msg) {
+void zn_serve(struct zn_mesh *m, zn_route route, struct zn_msg *msg)
+{
     zn_count(m, ZN_COUNT_messages_in);
     switch (msg->kind) {
     case ZN_HELLO: zn_peer_hello_asked(m, route, msg); return;
@@ -239,11 +277,14 @@ void zn_serve(struct zn_mesh *m, zn_route route, struct zn_msg *msg) {
 
 /* ---- answers ---- */
 
-void zn_serve_answer(struct zn_mesh *m, uint64_t token, int code, struct zn_blob *reply) {
+void zn_serve_answer(struct zn_mesh *m, uint64_t token, int code, struct zn_blob *reply)
+{
     if (token >> 63) {
         struct zn_call *c = zn_call_by_token(m, token);
-        if (c) zn_call_self_done(m, c, code, reply);
-        else zn_count(m, ZN_COUNT_answer_unasked);
+        if (c)
+            zn_call_self_done(m, c, code, reply);
+        else
+            zn_count(m, ZN_COUNT_answer_unasked);
         return;
     }
     struct zn_served *s = served_by_token(m, token);
@@ -254,25 +295,34 @@ void zn_serve_answer(struct zn_mesh *m, uint64_t token, int code, struct zn_blob
     zn_window_keep_reply(m, s, reply);
     s->code = code;
     s->handler = ZN_HANDLER_DONE;
-    if (s->request_route) zn_answer_due(m, s, ZN_ANSWER_REQUEST);
-    if (s->call == ZN_NONE) return;
+    if (s->request_route)
+        zn_answer_due(m, s, ZN_ANSWER_REQUEST);
+    if (s->call == ZN_NONE)
+        return;
     struct zn_call *c = &m->calls[s->call];
-    if (c->state == ZN_CALL_SELF && zn_call_asks_self(m, c)) zn_call_self_done(m, c, code, reply);
+    if (c->state == ZN_CALL_SELF && zn_call_asks_self(m, c))
+        zn_call_self_done(m, c, code, reply);
 }
 
-void zn_serve_receipt(struct zn_mesh *m, struct zn_call *c) {
+void zn_serve_receipt(struct zn_mesh *m, struct zn_call *c)
+{
     struct zn_served *s = &m->served[c->served];
-    if (s->submit_route) zn_answer_due(m, s, ZN_ANSWER_SUBMIT);
+    if (s->submit_route)
+        zn_answer_due(m, s, ZN_ANSWER_SUBMIT);
 }
 
-void zn_answer_due(struct zn_mesh *m, struct zn_served *s, uint8_t which) {
+void zn_answer_due(struct zn_mesh *m, struct zn_served *s, uint8_t which)
+{
     uint8_t before = s->answers;
     s->answers |= which;
-    if (before) return;
+    if (before)
+        return;
     struct zn_answers *list = s->from >= 0 ? &m->peers[s->from].answers : &m->client_answers;
     uint32_t slot = (uint32_t)(s - m->served);
     s->answer_next = ZN_NONE;
-    if (list->tail != ZN_NONE) m->served[list->tail].answer_next = slot;
-    else list->head = slot;
+    if (list->tail != ZN_NONE)
+        m->served[list->tail].answer_next = slot;
+    else
+        list->head = slot;
     list->tail = slot;
 }

@@ -13,9 +13,11 @@ void zn_count(struct zn_mesh *m, enum zn_counter c) { m->counters[c]++; }
 
 void zn_mesh_count(struct zn_mesh *m, enum zn_counter counter) { zn_count(m, counter); }
 
-void zn_count_bad(struct zn_mesh *m, enum zn_counter c, int peer) {
+void zn_count_bad(struct zn_mesh *m, enum zn_counter c, int peer)
+{
     m->counters[c]++;
-    if (m->noted[c] != 0 && m->now_us - m->noted_us[c] < ZN_SECOND) return;
+    if (m->noted[c] != 0 && m->now_us - m->noted_us[c] < ZN_SECOND)
+        return;
     struct zn_action *a = zn_emit(m, ZN_ACT_NOTE);
     a->peer = peer;
     a->note = (struct zn_note){
@@ -28,7 +30,8 @@ void zn_count_bad(struct zn_mesh *m, enum zn_counter c, int peer) {
     m->noted_us[c] = m->now_us;
 }
 
-static struct zmqnet_peer_status peer_view(const struct zn_mesh *m, int peer) {
+static struct zmqnet_peer_status peer_view(const struct zn_mesh *m, int peer)
+{
     const struct zn_peer *p = &m->peers[peer];
     bool failing = p->state == ZMQNET_DOWN || p->state == ZMQNET_CONNECTING;
     return (struct zmqnet_peer_status){
@@ -52,14 +55,17 @@ static struct zmqnet_peer_status peer_view(const struct zn_mesh *m, int peer) {
     };
 }
 
-const zmqnet_status *zn_mesh_status(struct zn_mesh *m, uint64_t now_us) {
+const zmqnet_status *zn_mesh_status(struct zn_mesh *m, uint64_t now_us)
+{
     static const char *const names[ZN_COUNTERS_N] = {
 #define ZN_COUNTER_NAME(name, unit, help) [ZN_COUNT_##name] = #name,
         ZN_COUNTERS(ZN_COUNTER_NAME)
 #undef ZN_COUNTER_NAME
     };
-    if (now_us > m->now_us) m->now_us = now_us;
-    for (int p = 0; p < (int)m->n; p++) m->view_peers[p] = peer_view(m, p);
+    if (now_us > m->now_us)
+        m->now_us = now_us;
+    for (int p = 0; p < (int)m->n; p++)
+        m->view_peers[p] = peer_view(m, p);
     for (int c = 0; c < ZN_COUNTERS_N; c++)
         m->view_counters[c] = (struct zmqnet_counter){names[c], m->counters[c]};
     m->view = (zmqnet_status){

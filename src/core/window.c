@@ -20,44 +20,58 @@
 
 /* ---- origins ---- */
 
-static void lru_remove(struct zn_mesh *m, struct zn_origin *o) {
-    if (o->lru_prev != ZN_NONE) m->origins[o->lru_prev].lru_next = o->lru_next;
-    else m->origins_lru = o->lru_next;
-    if (o->lru_next != ZN_NONE) m->origins[o->lru_next].lru_prev = o->lru_prev;
-    else m->origins_mru = o->lru_prev;
+static void lru_remove(struct zn_mesh *m, struct zn_origin *o)
+{
+    if (o->lru_prev != ZN_NONE)
+        m->origins[o->lru_prev].lru_next = o->lru_next;
+    else
+        m->origins_lru = o->lru_next;
+    if (o->lru_next != ZN_NONE)
+        m->origins[o->lru_next].lru_prev = o->lru_prev;
+    else
+        m->origins_mru = o->lru_prev;
 }
 
-static void lru_append(struct zn_mesh *m, struct zn_origin *o) {
+static void lru_append(struct zn_mesh *m, struct zn_origin *o)
+{
     uint32_t slot = (uint32_t)(o - m->origins);
     o->lru_next = ZN_NONE;
     o->lru_prev = m->origins_mru;
-    if (m->origins_mru != ZN_NONE) m->origins[m->origins_mru].lru_next = slot;
-    else m->origins_lru = slot;
+    if (m->origins_mru != ZN_NONE)
+        m->origins[m->origins_mru].lru_next = slot;
+    else
+        m->origins_lru = slot;
     m->origins_mru = slot;
 }
 
 /* A slot for a new caller; the one that was silent longest may be old enough to be forgotten. */
-static struct zn_origin *origin_slot(struct zn_mesh *m) {
-    if (m->origins_fresh < m->limits.origins_max) return &m->origins[m->origins_fresh++];
+static struct zn_origin *origin_slot(struct zn_mesh *m)
+{
+    if (m->origins_fresh < m->limits.origins_max)
+        return &m->origins[m->origins_fresh++];
     struct zn_origin *o = &m->origins[m->origins_lru];
-    if (o->oldest != ZN_NONE || m->now_us - o->heard_us < ZN_ORIGIN_KEEP_US) return NULL;
+    if (o->oldest != ZN_NONE || m->now_us - o->heard_us < ZN_ORIGIN_KEEP_US)
+        return NULL;
     lru_remove(m, o);
     zn_index_del(&m->origins_by_id, (uint32_t)(o - m->origins));
     return o;
 }
 
-static struct zn_origin *origin_find(const struct zn_mesh *m, uint64_t origin) {
+static struct zn_origin *origin_find(const struct zn_mesh *m, uint64_t origin)
+{
     uint32_t slot = zn_index_find(&m->origins_by_id, origin, 0);
     return slot == ZN_INDEX_NONE ? NULL : &m->origins[slot];
 }
 
-static struct zn_origin *origin_get(struct zn_mesh *m, uint64_t origin) {
+static struct zn_origin *origin_get(struct zn_mesh *m, uint64_t origin)
+{
     struct zn_origin *o = origin_find(m, origin);
     if (o) {
         lru_remove(m, o);
     } else {
         o = origin_slot(m);
-        if (!o) return NULL;
+        if (!o)
+            return NULL;
         *o = (struct zn_origin){.origin = origin, .oldest = ZN_NONE, .newest = ZN_NONE};
         zn_index_put(&m->origins_by_id, (uint32_t)(o - m->origins), origin, 0);
     }
@@ -68,58 +82,81 @@ static struct zn_origin *origin_get(struct zn_mesh *m, uint64_t origin) {
 
 /* ---- slots ---- */
 
-static uint32_t slot_of(const struct zn_mesh *m, const struct zn_served *s) {
+static uint32_t slot_of(const struct zn_mesh *m, const struct zn_served *s)
+{
     return (uint32_t)(s - m->served);
 }
 
-static void age_append(struct zn_mesh *m, struct zn_served *s) {
+static void age_append(struct zn_mesh *m, struct zn_served *s)
+{
     uint32_t slot = slot_of(m, s);
     s->age_next = ZN_NONE;
     s->age_prev = m->served_newest;
-    if (m->served_newest != ZN_NONE) m->served[m->served_newest].age_next = slot;
-    else m->served_oldest = slot;
+    if (m->served_newest != ZN_NONE)
+        m->served[m->served_newest].age_next = slot;
+    else
+        m->served_oldest = slot;
     m->served_newest = slot;
 }
 
-static void age_remove(struct zn_mesh *m, struct zn_served *s) {
-    if (s->age_prev != ZN_NONE) m->served[s->age_prev].age_next = s->age_next;
-    else m->served_oldest = s->age_next;
-    if (s->age_next != ZN_NONE) m->served[s->age_next].age_prev = s->age_prev;
-    else m->served_newest = s->age_prev;
+static void age_remove(struct zn_mesh *m, struct zn_served *s)
+{
+    if (s->age_prev != ZN_NONE)
+        m->served[s->age_prev].age_next = s->age_next;
+    else
+        m->served_oldest = s->age_next;
+    if (s->age_next != ZN_NONE)
+        m->served[s->age_next].age_prev = s->age_prev;
+    else
+        m->served_newest = s->age_prev;
 }
 
-static void origin_append(struct zn_mesh *m, struct zn_origin *o, struct zn_served *s) {
+static void origin_append(struct zn_mesh *m, struct zn_origin *o, struct zn_served *s)
+{
     uint32_t slot = slot_of(m, s);
     s->newer = ZN_NONE;
     s->older = o->newest;
-    if (o->newest != ZN_NONE) m->served[o->newest].newer = slot;
-    else o->oldest = slot;
+    if (o->newest != ZN_NONE)
+        m->served[o->newest].newer = slot;
+    else
+        o->oldest = slot;
     o->newest = slot;
 }
 
-static void origin_remove(struct zn_mesh *m, struct zn_origin *o, struct zn_served *s) {
-    if (s->older != ZN_NONE) m->served[s->older].newer = s->newer;
-    else o->oldest = s->newer;
-    if (s->newer != ZN_NONE) m->served[s->newer].older = s->older;
-    else o->newest = s->older;
+static void origin_remove(struct zn_mesh *m, struct zn_origin *o, struct zn_served *s)
+{
+    if (s->older != ZN_NONE)
+        m->served[s->older].newer = s->newer;
+    else
+        o->oldest = s->newer;
+    if (s->newer != ZN_NONE)
+        m->served[s->newer].older = s->older;
+    else
+        o->newest = s->older;
 }
 
-bool zn_served_is_done(const struct zn_mesh *m, const struct zn_served *s) {
-    if (s->handler == ZN_HANDLER_RUNS || s->answers != 0) return false;
-    if (s->call == ZN_NONE) return true;
+bool zn_served_is_done(const struct zn_mesh *m, const struct zn_served *s)
+{
+    if (s->handler == ZN_HANDLER_RUNS || s->answers != 0)
+        return false;
+    if (s->call == ZN_NONE)
+        return true;
     const struct zn_call *c = &m->calls[s->call];
     return c->state == ZN_CALL_REPORTED && c->pending == 0;
 }
 
 /* Its handler never answered, and whoever asked has long stopped waiting. */
-static bool is_abandoned(const struct zn_mesh *m, const struct zn_served *s) {
+static bool is_abandoned(const struct zn_mesh *m, const struct zn_served *s)
+{
     return s->handler == ZN_HANDLER_RUNS && s->call == ZN_NONE && s->answers == 0 &&
            m->now_us > s->expires_us;
 }
 
-void zn_window_forget(struct zn_mesh *m, struct zn_served *s) {
+void zn_window_forget(struct zn_mesh *m, struct zn_served *s)
+{
     assert(s->used && s->answers == 0);
-    if (s->call != ZN_NONE) zn_call_free(m, &m->calls[s->call]);
+    if (s->call != ZN_NONE)
+        zn_call_free(m, &m->calls[s->call]);
     if (s->origin != ZN_NONE) {
         origin_remove(m, &m->origins[s->origin], s);
         zn_index_del(&m->served_by_id, slot_of(m, s));
@@ -133,14 +170,16 @@ void zn_window_forget(struct zn_mesh *m, struct zn_served *s) {
     m->served_free = slot_of(m, s);
 }
 
-void zn_window_free(struct zn_mesh *m, struct zn_served *s) {
+void zn_window_free(struct zn_mesh *m, struct zn_served *s)
+{
     if (s->origin != ZN_NONE && m->origins[s->origin].floor < s->id.seq)
         m->origins[s->origin].floor = s->id.seq;
     zn_window_forget(m, s);
 }
 
 /* Give back one slot, the oldest that nobody needs. False: there is none among the oldest. */
-static bool window_evict(struct zn_mesh *m) {
+static bool window_evict(struct zn_mesh *m)
+{
     uint32_t slot = m->served_oldest;
     for (int i = 0; i < SEARCH_MAX && slot != ZN_NONE; i++) {
         struct zn_served *s = &m->served[slot];
@@ -153,15 +192,18 @@ static bool window_evict(struct zn_mesh *m) {
     return false;
 }
 
-static struct zn_served *slot_take(struct zn_mesh *m) {
+static struct zn_served *slot_take(struct zn_mesh *m)
+{
     bool fresh = m->served_fresh < m->limits.served_max;
     if (m->served_free == ZN_NONE && !fresh && !window_evict(m)) {
         zn_count(m, ZN_COUNT_served_full);
         return NULL;
     }
     uint32_t slot = m->served_free;
-    if (slot != ZN_NONE) m->served_free = m->served[slot].age_next;
-    else slot = m->served_fresh++;
+    if (slot != ZN_NONE)
+        m->served_free = m->served[slot].age_next;
+    else
+        slot = m->served_fresh++;
     struct zn_served *s = &m->served[slot];
     uint32_t generation = s->generation + 1;
     *s = (struct zn_served){
@@ -182,18 +224,22 @@ struct zn_served *zn_window_add_anonymous(struct zn_mesh *m) { return slot_take(
 /* ---- floors ---- */
 
 /* Its caller has finished everything up to the floor: nobody will ask for those answers again. */
-static void floor_raise(struct zn_mesh *m, struct zn_origin *o, uint64_t floor) {
-    if (floor > o->floor) o->floor = floor;
+static void floor_raise(struct zn_mesh *m, struct zn_origin *o, uint64_t floor)
+{
+    if (floor > o->floor)
+        o->floor = floor;
     uint32_t slot = o->oldest;
     for (int i = 0; i < SEARCH_MAX && slot != ZN_NONE; i++) {
         struct zn_served *s = &m->served[slot];
         slot = s->newer;
-        if (s->id.seq <= o->floor && zn_served_is_done(m, s)) zn_window_free(m, s);
+        if (s->id.seq <= o->floor && zn_served_is_done(m, s))
+            zn_window_free(m, s);
     }
 }
 
 enum zn_lookup zn_window_find(struct zn_mesh *m, struct zmqnet_id id, uint64_t floor,
-                              struct zn_served **out) {
+                              struct zn_served **out)
+{
     struct zn_origin *o = origin_get(m, id.origin);
     if (!o) {
         zn_count(m, ZN_COUNT_served_full);
@@ -205,9 +251,11 @@ enum zn_lookup zn_window_find(struct zn_mesh *m, struct zmqnet_id id, uint64_t f
         *out = &m->served[slot];
         return ZN_LOOKUP_KNOWN;
     }
-    if (id.seq <= o->floor) return ZN_LOOKUP_TOO_OLD;
+    if (id.seq <= o->floor)
+        return ZN_LOOKUP_TOO_OLD;
     struct zn_served *s = slot_take(m);
-    if (!s) return ZN_LOOKUP_FULL;
+    if (!s)
+        return ZN_LOOKUP_FULL;
     s->id = id;
     s->origin = (uint32_t)(o - m->origins);
     origin_append(m, o, s);
@@ -216,22 +264,28 @@ enum zn_lookup zn_window_find(struct zn_mesh *m, struct zmqnet_id id, uint64_t f
     return ZN_LOOKUP_NEW;
 }
 
-bool zn_window_was_here(const struct zn_mesh *m, struct zmqnet_id id) {
+bool zn_window_was_here(const struct zn_mesh *m, struct zmqnet_id id)
+{
     const struct zn_origin *o = origin_find(m, id.origin);
-    if (!o) return false;
+    if (!o)
+        return false;
     return id.seq <= o->floor ||
            zn_index_find(&m->served_by_id, id.origin, id.seq) != ZN_INDEX_NONE;
 }
 
-void zn_window_bye(struct zn_mesh *m, uint64_t origin) {
+void zn_window_bye(struct zn_mesh *m, uint64_t origin)
+{
     struct zn_origin *o = origin_find(m, origin);
-    if (o) floor_raise(m, o, UINT64_MAX);
+    if (o)
+        floor_raise(m, o, UINT64_MAX);
 }
 
 /* Not above a request of that client that is still on its way to somebody: it would be refused there
  * as too old. */
-uint64_t zn_window_floor(const struct zn_mesh *m, const struct zn_served *s, uint64_t floor) {
-    if (s->origin == ZN_NONE) return 0;
+uint64_t zn_window_floor(const struct zn_mesh *m, const struct zn_served *s, uint64_t floor)
+{
+    if (s->origin == ZN_NONE)
+        return 0;
     uint32_t slot = m->origins[s->origin].oldest;
     for (int i = 0; i < SEARCH_MAX && slot != ZN_NONE; i++) {
         const struct zn_served *old = &m->served[slot];
@@ -243,7 +297,8 @@ uint64_t zn_window_floor(const struct zn_mesh *m, const struct zn_served *s, uin
 }
 
 /* The slot itself is safe from being given back here: its handler counts as running until now. */
-void zn_window_keep_reply(struct zn_mesh *m, struct zn_served *s, struct zn_blob *reply) {
+void zn_window_keep_reply(struct zn_mesh *m, struct zn_served *s, struct zn_blob *reply)
+{
     assert(s->handler == ZN_HANDLER_RUNS);
     s->expires_us = UINT64_MAX;
     s->reply = zn_blob_ref(reply);

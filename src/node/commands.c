@@ -14,10 +14,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-int zn_commands_open(struct zn_commands *c) {
+int zn_commands_open(struct zn_commands *c)
+{
     *c = (struct zn_commands){.wake_fd = -1};
     c->ring = calloc(ZN_COMMANDS_MAX, sizeof *c->ring);
-    if (!c->ring) return ZMQNET_ENOMEM;
+    if (!c->ring)
+        return ZMQNET_ENOMEM;
     c->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (c->wake_fd < 0) {
         free(c->ring);
@@ -28,8 +30,10 @@ int zn_commands_open(struct zn_commands *c) {
     return 0;
 }
 
-void zn_commands_close(struct zn_commands *c) {
-    if (!c->ring) return;
+void zn_commands_close(struct zn_commands *c)
+{
+    if (!c->ring)
+        return;
     assert(c->n == 0);
     pthread_mutex_destroy(&c->lock);
     close(c->wake_fd);
@@ -37,19 +41,22 @@ void zn_commands_close(struct zn_commands *c) {
     c->ring = NULL;
 }
 
-void zn_commands_wake(struct zn_commands *c) {
+void zn_commands_wake(struct zn_commands *c)
+{
     uint64_t one = 1;
     ssize_t n = write(c->wake_fd, &one, sizeof one);
     assert(n == (ssize_t)sizeof one || errno == EAGAIN); /* EAGAIN: it is awake as can be */
 }
 
-void zn_commands_woken(struct zn_commands *c) {
+void zn_commands_woken(struct zn_commands *c)
+{
     uint64_t count;
     ssize_t n = read(c->wake_fd, &count, sizeof count);
     assert(n == (ssize_t)sizeof count || errno == EAGAIN);
 }
 
-int zn_commands_push(struct zn_commands *c, const struct zn_command *command, bool quiet) {
+int zn_commands_push(struct zn_commands *c, const struct zn_command *command, bool quiet)
+{
     size_t bytes = zn_blob_bytes(command->body);
     int rc = 0;
     pthread_mutex_lock(&c->lock);
@@ -64,11 +71,13 @@ int zn_commands_push(struct zn_commands *c, const struct zn_command *command, bo
         c->bytes += bytes;
     }
     pthread_mutex_unlock(&c->lock);
-    if (rc == 0 && first && !quiet) zn_commands_wake(c);
+    if (rc == 0 && first && !quiet)
+        zn_commands_wake(c);
     return rc;
 }
 
-bool zn_commands_pop(struct zn_commands *c, struct zn_command *out) {
+bool zn_commands_pop(struct zn_commands *c, struct zn_command *out)
+{
     pthread_mutex_lock(&c->lock);
     bool any = c->n > 0;
     if (any) {
@@ -81,14 +90,16 @@ bool zn_commands_pop(struct zn_commands *c, struct zn_command *out) {
     return any;
 }
 
-bool zn_commands_waiting(struct zn_commands *c) {
+bool zn_commands_waiting(struct zn_commands *c)
+{
     pthread_mutex_lock(&c->lock);
     bool any = c->n > 0;
     pthread_mutex_unlock(&c->lock);
     return any;
 }
 
-void zn_commands_shut(struct zn_commands *c) {
+void zn_commands_shut(struct zn_commands *c)
+{
     pthread_mutex_lock(&c->lock);
     c->closed = true;
     pthread_mutex_unlock(&c->lock);

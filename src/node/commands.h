@@ -21,7 +21,7 @@ struct zn_command {
     enum zn_command_type type;
     struct zn_pending *pending; /* CALL, SNAPSHOT: who waits; the loop owns it from then on */
     struct zn_call_spec call;
-    uint64_t token;             /* ANSWER */
+    uint64_t token; /* ANSWER */
     int code;
     struct zn_blob *body; /* ANSWER, CALL: one reference, the loop's from then on */
     uint32_t grace_ms;    /* STOP */

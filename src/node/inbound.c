@@ -9,12 +9,14 @@
 
 #include <assert.h>
 
-static void count(void *arg, enum zn_counter counter) {
+static void count(void *arg, enum zn_counter counter)
+{
     const struct zn_event event = {.type = ZN_EV_COUNT, .peer = -1, .counter = counter};
     zn_node_step(arg, &event);
 }
 
-static void link_event(zmqnet_node *node, enum zn_event_type type, int peer, enum zn_why why) {
+static void link_event(zmqnet_node *node, enum zn_event_type type, int peer, enum zn_why why)
+{
     const struct zn_event event = {.type = type, .peer = peer, .why = why};
     zn_node_step(node, &event);
 }
@@ -23,15 +25,18 @@ static void link_up(void *arg, int peer) { link_event(arg, ZN_EV_LINK_UP, peer, 
 
 static void link_lost(void *arg, int peer) { link_event(arg, ZN_EV_LINK_LOST, peer, ZN_WHY_NONE); }
 
-static void link_failed(void *arg, int peer, enum zn_why why) {
+static void link_failed(void *arg, int peer, enum zn_why why)
+{
     link_event(arg, ZN_EV_LINK_FAILED, peer, why);
 }
 
-static void link_writable(void *arg, int peer) {
+static void link_writable(void *arg, int peer)
+{
     link_event(arg, ZN_EV_LINK_WRITABLE, peer, ZN_WHY_NONE);
 }
 
-static enum zn_counter counter_of(enum zn_wire_error error) {
+static enum zn_counter counter_of(enum zn_wire_error error)
+{
     switch (error) {
     case ZN_WIRE_EMPTY: return ZN_COUNT_empty_message;
     case ZN_WIRE_TYPE: return ZN_COUNT_unknown_type;
@@ -45,7 +50,8 @@ static enum zn_counter counter_of(enum zn_wire_error error) {
     return ZN_COUNT_bad_protobuf;
 }
 
-static void bad_message(zmqnet_node *node, int peer, zn_route route, enum zn_wire_error error) {
+static void bad_message(zmqnet_node *node, int peer, zn_route route, enum zn_wire_error error)
+{
     const struct zn_event event = {
         .type = ZN_EV_BAD,
         .peer = peer,
@@ -57,7 +63,8 @@ static void bad_message(zmqnet_node *node, int peer, zn_route route, enum zn_wir
 }
 
 /* One frame, from the link to a peer (route 0) or from our port (peer -1). */
-static void frame(zmqnet_node *node, int peer, zn_route route, const void *bytes, size_t n) {
+static void frame(zmqnet_node *node, int peer, zn_route route, const void *bytes, size_t n)
+{
     struct zn_msg msg;
     enum zn_wire_error error;
     struct zn_event event = {
@@ -78,15 +85,18 @@ static void frame(zmqnet_node *node, int peer, zn_route route, const void *bytes
     }
 }
 
-static void link_bytes(void *arg, int peer, const void *bytes, size_t n) {
+static void link_bytes(void *arg, int peer, const void *bytes, size_t n)
+{
     frame(arg, peer, 0, bytes, n);
 }
 
-static void route_bytes(void *arg, zn_route route, const void *bytes, size_t n) {
+static void route_bytes(void *arg, zn_route route, const void *bytes, size_t n)
+{
     frame(arg, -1, route, bytes, n);
 }
 
-struct zn_sink zn_node_sink(zmqnet_node *node) {
+struct zn_sink zn_node_sink(zmqnet_node *node)
+{
     return (struct zn_sink){
         .arg = node,
         .link_up = link_up,

@@ -24,7 +24,8 @@ static const bool moves[ZN_NODE_STATES][ZN_NODE_STATES] = {
     [ZN_NODE_DRAINING] = {[ZN_NODE_ENDED] = true},
 };
 
-static void state_move(zmqnet_node *node, enum zn_node_state to) {
+static void state_move(zmqnet_node *node, enum zn_node_state to)
+{
     assert(moves[node->state][to]);
     node->state = to;
 }
@@ -36,13 +37,15 @@ bool zn_node_in_callback(const zmqnet_node *node) { return turning == node; }
 
 /* ---- stepping core ---- */
 
-void zn_node_step(zmqnet_node *node, const struct zn_event *event) {
+void zn_node_step(zmqnet_node *node, const struct zn_event *event)
+{
     zn_mesh_step(node->mesh, node->now_us, event, &node->out);
     zn_node_carry_out(node);
     node->flush_due = true;
 }
 
-static void flush(zmqnet_node *node) {
+static void flush(zmqnet_node *node)
+{
     const struct zn_event event = {.type = ZN_EV_FLUSH};
     int more = 1;
     while (node->flush_due && more) {
@@ -54,20 +57,24 @@ static void flush(zmqnet_node *node) {
 
 /* ---- commands ---- */
 
-static void snapshot(zmqnet_node *node, struct zn_pending *p) {
+static void snapshot(zmqnet_node *node, struct zn_pending *p)
+{
     zmqnet_status *copy = zn_status_copy(zn_mesh_status(node->mesh, node->now_us));
     p->got_status(p, copy ? 0 : ZMQNET_ENOMEM, copy, "");
 }
 
-static void stop(zmqnet_node *node, uint32_t grace_ms) {
+static void stop(zmqnet_node *node, uint32_t grace_ms)
+{
     const struct zn_event drain = {.type = ZN_EV_DRAIN};
-    if (node->state != ZN_NODE_RUNNING) return;
+    if (node->state != ZN_NODE_RUNNING)
+        return;
     state_move(node, ZN_NODE_DRAINING);
     node->drain_until_us = node->now_us + grace_ms * ZN_MS;
     zn_node_step(node, &drain);
 }
 
-static void command_run(zmqnet_node *node, struct zn_command *c) {
+static void command_run(zmqnet_node *node, struct zn_command *c)
+{
     struct zn_event event = {.peer = -1};
     switch (c->type) {
     case ZN_CMD_CALL:
@@ -91,7 +98,8 @@ static void command_run(zmqnet_node *node, struct zn_command *c) {
 }
 
 /* At most what the ring holds: callbacks that call again do not keep the loop here. */
-static void commands_run(zmqnet_node *node) {
+static void commands_run(zmqnet_node *node)
+{
     struct zn_command c;
     for (int i = 0; i < ZN_COMMANDS_MAX && zn_commands_pop(&node->commands, &c); i++)
         command_run(node, &c);
@@ -99,15 +107,18 @@ static void commands_run(zmqnet_node *node) {
 
 /* ---- time ---- */
 
-static void timer_arm(zmqnet_node *node) {
+static void timer_arm(zmqnet_node *node)
+{
     uint64_t core_us = zn_mesh_next_us(node->mesh);
     uint64_t pattern_us = node->pattern->next_us(node->carrier);
     uint64_t next_us = core_us < pattern_us ? core_us : pattern_us;
     if (node->state == ZN_NODE_DRAINING && node->drain_until_us < next_us)
         next_us = node->drain_until_us;
     /* A timer that fires early costs one idle turn; setting it anew each turn would cost more. */
-    if (next_us >= node->armed_us) return;
-    if (next_us == 0) next_us = 1; /* zero disarms */
+    if (next_us >= node->armed_us)
+        return;
+    if (next_us == 0)
+        next_us = 1; /* zero disarms */
     struct itimerspec at = {
         .it_value = {.tv_sec = (time_t)(next_us / ZN_SECOND),
                      .tv_nsec = (long)(next_us % ZN_SECOND * 1000)},
@@ -117,7 +128,8 @@ static void timer_arm(zmqnet_node *node) {
     node->armed_us = next_us;
 }
 
-static void timer_fired(zmqnet_node *node) {
+static void timer_fired(zmqnet_node *node)
+{
     uint64_t times;
     ssize_t n = read(node->timer_fd, &times, sizeof times);
     assert(n == (ssize_t)sizeof times || errno == EAGAIN);
@@ -126,20 +138,25 @@ static void timer_fired(zmqnet_node *node) {
 
 /* ---- the turn ---- */
 
-static void wait_for_events(zmqnet_node *node, bool wait) {
+static void wait_for_events(zmqnet_node *node, bool wait)
+{
     struct epoll_event events[EVENTS_MAX];
     int n = epoll_wait(node->epoll_fd, events, EVENTS_MAX, wait ? -1 : 0);
     assert(n >= 0 || errno == EINTR);
     for (int i = 0; i < n; i++) {
         uint64_t token = events[i].data.u64;
-        if (token < 1ull << 32) node->pattern->ready(node->carrier, (uint32_t)token);
-        else if ((int)(uint32_t)token == node->timer_fd) timer_fired(node);
-        else zn_commands_woken(&node->commands);
+        if (token < 1ull << 32)
+            node->pattern->ready(node->carrier, (uint32_t)token);
+        else if ((int)(uint32_t)token == node->timer_fd)
+            timer_fired(node);
+        else
+            zn_commands_woken(&node->commands);
     }
 }
 
 /* Settle what is open, say bye, and complete the calls that come too late with ECLOSED. */
-static void end(zmqnet_node *node) {
+static void end(zmqnet_node *node)
+{
     const struct zn_event finish = {.type = ZN_EV_CLOSE};
     zn_commands_shut(&node->commands);
     zn_node_step(node, &finish);
@@ -149,14 +166,19 @@ static void end(zmqnet_node *node) {
     state_move(node, ZN_NODE_ENDED);
 }
 
-static void end_if_drained(zmqnet_node *node) {
-    if (node->state != ZN_NODE_DRAINING) return;
-    if (node->now_us >= node->drain_until_us || zn_mesh_open_count(node->mesh) == 0) end(node);
+static void end_if_drained(zmqnet_node *node)
+{
+    if (node->state != ZN_NODE_DRAINING)
+        return;
+    if (node->now_us >= node->drain_until_us || zn_mesh_open_count(node->mesh) == 0)
+        end(node);
 }
 
-int zn_node_turn(zmqnet_node *node) {
+int zn_node_turn(zmqnet_node *node)
+{
     const struct zn_event tick = {.type = ZN_EV_TICK};
-    if (node->state == ZN_NODE_ENDED) return ZMQNET_ECLOSED;
+    if (node->state == ZN_NODE_ENDED)
+        return ZMQNET_ECLOSED;
     wait_for_events(node, atomic_load(&node->threaded) && !node->busy);
     turning = node;
     node->now_us = zn_clock_us();
@@ -167,9 +189,11 @@ int zn_node_turn(zmqnet_node *node) {
     flush(node);
     end_if_drained(node);
     turning = NULL;
-    if (node->state == ZN_NODE_ENDED) return ZMQNET_ECLOSED;
+    if (node->state == ZN_NODE_ENDED)
+        return ZMQNET_ECLOSED;
     timer_arm(node);
     node->busy = node->pattern->pending(node->carrier) || zn_commands_waiting(&node->commands);
-    if (node->busy && !atomic_load(&node->threaded)) zn_commands_wake(&node->commands);
+    if (node->busy && !atomic_load(&node->threaded))
+        zn_commands_wake(&node->commands);
     return 0;
 }

@@ -78,7 +78,7 @@ struct zmqnet_node {
         uint8_t *data;
         size_t bytes, max;
         uint32_t members;
-    } frame;                /* being put together from actions with `more` */
+    } frame;               /* being put together from actions with `more` */
     uint64_t failed_sends; /* peers whose frame was not taken by the transport */
 };
 

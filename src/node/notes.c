@@ -20,14 +20,16 @@ static const char *const counter_names[ZN_COUNTERS_N] = {
 #undef ZN_COUNTER_NAME
 };
 
-static void tell_user(zmqnet_node *node, const struct zn_note *n, const char *peer) {
+static void tell_user(zmqnet_node *node, const struct zn_note *n, const char *peer)
+{
     static const enum zmqnet_state states[ZN_NOTES_N] = {
         [ZN_NOTE_PEER_UP] = ZMQNET_UP,
         [ZN_NOTE_PEER_CONNECTING] = ZMQNET_CONNECTING,
         [ZN_NOTE_PEER_DOWN] = ZMQNET_DOWN,
         [ZN_NOTE_NAME_CLASH] = ZMQNET_DOWN,
     };
-    if (!node->on_event || !states[n->id]) return;
+    if (!node->on_event || !states[n->id])
+        return;
     const struct zmqnet_event event = {
         .code = n->id == ZN_NOTE_NAME_CLASH ? ZMQNET_ECLASH : 0,
         .peer = peer,
@@ -37,15 +39,16 @@ static void tell_user(zmqnet_node *node, const struct zn_note *n, const char *pe
     node->on_event(node, &event, node->event_arg);
 }
 
-void zn_node_note(zmqnet_node *node, const struct zn_note *n) {
+void zn_node_note(zmqnet_node *node, const struct zn_note *n)
+{
     const char *peer = n->peer >= 0 ? node->peers->replicas[n->peer].name : "";
     const char *id = notes[n->id].id;
     enum zmqnet_level level = notes[n->id].level;
-    if (n->id == ZN_NOTE_PEER_UP) node->pattern->good(node->carrier, n->peer);
+    if (n->id == ZN_NOTE_PEER_UP)
+        node->pattern->good(node->carrier, n->peer);
     if (n->id == ZN_NOTE_BAD_INPUT)
-        zn_log_write(&node->log, level, id, "reason=%s count=%llu%s%s",
-                     counter_names[n->counter], (unsigned long long)n->count,
-                     n->peer >= 0 ? " peer=" : "", peer);
+        zn_log_write(&node->log, level, id, "reason=%s count=%llu%s%s", counter_names[n->counter],
+                     (unsigned long long)n->count, n->peer >= 0 ? " peer=" : "", peer);
     else
         zn_log_write(&node->log, level, id, "peer=%s%s%s%s", peer[0] ? peer : "?",
                      n->why != ZN_WHY_NONE ? " cause=\"" : "", zn_why_text(n->why),

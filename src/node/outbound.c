@@ -25,35 +25,42 @@ struct ran {
 
 /* ---- texts that a person reads; core has only codes ---- */
 
-static void legacy_text(const struct zn_msg *msg, char *text, size_t max) {
+static void legacy_text(const struct zn_msg *msg, char *text, size_t max)
+{
     size_t n = (size_t)snprintf(text, max, "%s: %u/%zu acked", msg->sender, msg->have, msg->rows_n);
     for (size_t i = 0; i < msg->rows_n && n < max; i++) {
         const struct zn_row *r = &msg->rows[i];
-        if (r->outcome == ZMQNET_SELF || r->outcome == ZMQNET_ACKED) continue;
+        if (r->outcome == ZMQNET_SELF || r->outcome == ZMQNET_ACKED)
+            continue;
         n += (size_t)snprintf(text + n, max - n, "; %s %s%s%s", r->name,
                               zmqnet_outcome_name(r->outcome), r->why[0] ? ": " : "", r->why);
     }
 }
 
 /* Give an answer without a body one, where the other side may show it to somebody. */
-static void text_fill(struct zn_msg *msg, struct zn_blob *blob, char *text, size_t max) {
+static void text_fill(struct zn_msg *msg, struct zn_blob *blob, char *text, size_t max)
+{
     text[0] = '\0';
-    if (msg->body) return;
+    if (msg->body)
+        return;
     if (msg->code < 0 && msg->rows_n == 0)
         snprintf(text, max, "%s: %s", msg->sender, zmqnet_error_text(msg->code));
     else if (msg->kind == ZN_LEGACY && msg->rows_n > 0)
         legacy_text(msg, text, max);
     else if (msg->kind == ZN_LEGACY)
         snprintf(text, max, "%s", msg->code == 0 ? "ACK" : "REFUSED");
-    if (text[0] == '\0') return;
+    if (text[0] == '\0')
+        return;
     blob->data = (uint8_t *)text;
     blob->bytes = strlen(text);
     msg->body = blob;
 }
 
 /* The original program knows three fields only. */
-static void legacy_strip(struct zn_msg *msg) {
-    if (msg->kind != ZN_LEGACY) return;
+static void legacy_strip(struct zn_msg *msg)
+{
+    if (msg->kind != ZN_LEGACY)
+        return;
     *msg = (struct zn_msg){
         .type = msg->type,
         .sender = msg->sender,
@@ -65,41 +72,52 @@ static void legacy_strip(struct zn_msg *msg) {
 
 /* ---- encoding ---- */
 
-static struct zn_blob *encode(const struct zn_msg *from) {
+static struct zn_blob *encode(const struct zn_msg *from)
+{
     struct zn_msg msg = *from;
     struct zn_blob text_blob = {.refs = 1}, *out;
     char text[ZN_BODY_OVERHEAD / 2];
     text_fill(&msg, &text_blob, text, sizeof text);
     legacy_strip(&msg);
     size_t bytes = zn_wire_size(&msg);
-    if (bytes == 0) bytes = 1; /* a blob is never empty; cannot happen: sender is always there */
-    if (zn_blob_make(bytes, &out) != 0) return NULL;
+    if (bytes == 0)
+        bytes = 1; /* a blob is never empty; cannot happen: sender is always there */
+    if (zn_blob_make(bytes, &out) != 0)
+        return NULL;
     zn_wire_pack(&msg, out->data);
     return out;
 }
 
 /* A reference to the message's encoding, NULL: out of memory. */
-static struct zn_blob *encoding(struct zn_action *a) {
-    if (!a->wire) return encode(&a->msg);
-    if (!*a->wire) *a->wire = encode(&a->msg);
+static struct zn_blob *encoding(struct zn_action *a)
+{
+    if (!a->wire)
+        return encode(&a->msg);
+    if (!*a->wire)
+        *a->wire = encode(&a->msg);
     return zn_blob_ref(*a->wire);
 }
 
 /* ---- frames ---- */
 
-static bool frame_reserve(zmqnet_node *node, size_t more) {
+static bool frame_reserve(zmqnet_node *node, size_t more)
+{
     size_t need = node->frame.bytes + more;
-    if (need <= node->frame.max) return true;
+    if (need <= node->frame.max)
+        return true;
     size_t max = need < 4096 ? 4096 : 2 * need;
     uint8_t *data = realloc(node->frame.data, max);
-    if (!data) return false;
+    if (!data)
+        return false;
     node->frame.data = data;
     node->frame.max = max;
     return true;
 }
 
-static bool frame_append(zmqnet_node *node, const struct zn_blob *member) {
-    if (!frame_reserve(node, ZN_WIRE_ITEM_HEAD_MAX + member->bytes)) return false;
+static bool frame_append(zmqnet_node *node, const struct zn_blob *member)
+{
+    if (!frame_reserve(node, ZN_WIRE_ITEM_HEAD_MAX + member->bytes))
+        return false;
     uint8_t *at = node->frame.data + node->frame.bytes;
     size_t head = zn_wire_item_head(member->bytes, at);
     memcpy(at + head, member->data, member->bytes);
@@ -110,56 +128,69 @@ static bool frame_append(zmqnet_node *node, const struct zn_blob *member) {
 
 /* One action's message: alone, or the next, or the last of a batch. *out is the frame when it is
  * whole, else NULL. False: out of memory. */
-static bool frame_add(zmqnet_node *node, struct zn_action *a, struct zn_blob **out) {
+static bool frame_add(zmqnet_node *node, struct zn_action *a, struct zn_blob **out)
+{
     struct zn_blob *one = encoding(a);
     *out = NULL;
-    if (!one) return false;
+    if (!one)
+        return false;
     if (!a->more && node->frame.members == 0) {
         *out = one;
         return true;
     }
     bool ok = frame_append(node, one);
     zn_blob_drop(&one);
-    if (!ok || a->more) return ok;
+    if (!ok || a->more)
+        return ok;
     return zn_blob_copy(node->frame.data, node->frame.bytes, out) == 0;
 }
 
-static void frame_reset(zmqnet_node *node) {
+static void frame_reset(zmqnet_node *node)
+{
     node->frame.bytes = 0;
     node->frame.members = 0;
 }
 
 /* Hand a whole frame to the pattern. */
-static bool frame_leave(zmqnet_node *node, const struct zn_action *a, struct zn_blob *frame) {
+static bool frame_leave(zmqnet_node *node, const struct zn_action *a, struct zn_blob *frame)
+{
     int rc = a->type == ZN_ACT_SEND ? node->pattern->send(node->carrier, a->peer, frame)
                                     : node->pattern->reply(node->carrier, a->route, frame);
-    if (rc == 0) zn_mesh_count(node->mesh, ZN_COUNT_frames_out);
+    if (rc == 0)
+        zn_mesh_count(node->mesh, ZN_COUNT_frames_out);
     zn_blob_drop(&frame);
     frame_reset(node);
     return rc == 0;
 }
 
 /* False: the frame that this action belongs to was not taken. */
-static bool message_leave(zmqnet_node *node, struct zn_action *a) {
+static bool message_leave(zmqnet_node *node, struct zn_action *a)
+{
     struct zn_blob *frame;
-    if (frame_add(node, a, &frame)) return !frame || frame_leave(node, a, frame);
+    if (frame_add(node, a, &frame))
+        return !frame || frame_leave(node, a, frame);
     frame_reset(node);
     return false;
 }
 
-static void send_action(zmqnet_node *node, struct zn_action *a) {
+static void send_action(zmqnet_node *node, struct zn_action *a)
+{
     uint64_t bit = 1ull << a->peer;
     /* What follows a failed member of the same frame fails with it. */
-    if (!(node->failed_sends & bit) && !message_leave(node, a)) node->failed_sends |= bit;
+    if (!(node->failed_sends & bit) && !message_leave(node, a))
+        node->failed_sends |= bit;
 }
 
-static void reply_action(zmqnet_node *node, struct zn_action *a) {
-    if (!message_leave(node, a)) zn_mesh_count(node->mesh, ZN_COUNT_answers_lost);
+static void reply_action(zmqnet_node *node, struct zn_action *a)
+{
+    if (!message_leave(node, a))
+        zn_mesh_count(node->mesh, ZN_COUNT_answers_lost);
 }
 
 /* ---- the handler ---- */
 
-static void deliver(zmqnet_node *node, const struct zn_action *a, struct ran *ran) {
+static void deliver(zmqnet_node *node, const struct zn_action *a, struct ran *ran)
+{
     const struct zmqnet_message message = {
         .from = a->from,
         .id = a->id,
@@ -168,13 +199,16 @@ static void deliver(zmqnet_node *node, const struct zn_action *a, struct ran *ra
         .token = a->token,
     };
     int code = node->handler ? node->handler(node, &message, node->handler_arg) : 0;
-    if (code == ZMQNET_LATER) return;
-    if (code < 0 || code > ZMQNET_CODE_MAX) code = 1;
+    if (code == ZMQNET_LATER)
+        return;
+    if (code < 0 || code > ZMQNET_CODE_MAX)
+        code = 1;
     assert(!ran->set);
     *ran = (struct ran){a->token, code, true};
 }
 
-static void act(zmqnet_node *node, struct zn_action *a, struct ran *ran) {
+static void act(zmqnet_node *node, struct zn_action *a, struct ran *ran)
+{
     struct zn_pending *pending = (struct zn_pending *)(uintptr_t)a->tag;
     switch (a->type) {
     case ZN_ACT_SEND: send_action(node, a); return;
@@ -189,7 +223,8 @@ static void act(zmqnet_node *node, struct zn_action *a, struct ran *ran) {
 }
 
 /* Tell core what came of it. Nothing of this emits a send or a delivery, so it does not recur. */
-static void report_failures(zmqnet_node *node) {
+static void report_failures(zmqnet_node *node)
+{
     while (node->failed_sends != 0) {
         int peer = __builtin_ctzll(node->failed_sends);
         const struct zn_event event = {.type = ZN_EV_SEND_FAILED, .peer = peer};
@@ -198,15 +233,18 @@ static void report_failures(zmqnet_node *node) {
     }
 }
 
-void zn_node_carry_out(zmqnet_node *node) {
+void zn_node_carry_out(zmqnet_node *node)
+{
     struct ran ran = {.set = false};
     size_t n = node->out.n;
-    for (size_t i = 0; i < n; i++) act(node, &node->out.at[i], &ran);
+    for (size_t i = 0; i < n; i++)
+        act(node, &node->out.at[i], &ran);
     assert(node->frame.members == 0);
     if (ran.set) {
         const struct zn_event event = {
             .type = ZN_EV_ANSWER, .peer = -1, .token = ran.token, .code = ran.code};
         zn_node_step(node, &event);
     }
-    if (node->failed_sends != 0) report_failures(node);
+    if (node->failed_sends != 0)
+        report_failures(node);
 }

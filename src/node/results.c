@@ -16,30 +16,36 @@ struct room {
     char *at;
 };
 
-static const void *put(struct room *room, const void *data, size_t bytes) {
+static const void *put(struct room *room, const void *data, size_t bytes)
+{
     char *start = room->at;
-    if (bytes == 0) return NULL;
+    if (bytes == 0)
+        return NULL;
     memcpy(start, data, bytes);
     room->at += bytes;
     return start;
 }
 
-static const char *put_text(struct room *room, const char *text) {
+static const char *put_text(struct room *room, const char *text)
+{
     return put(room, text, strlen(text) + 1);
 }
 
 /* ---- receipts ---- */
 
-zmqnet_receipt *zn_receipt_spare(void) {
+zmqnet_receipt *zn_receipt_spare(void)
+{
     zmqnet_receipt *r = calloc(1, sizeof *r);
-    if (!r) return NULL;
+    if (!r)
+        return NULL;
     r->status = ZMQNET_ENOMEM;
     r->via = "";
     r->why = zmqnet_error_text(ZMQNET_ENOMEM);
     return r;
 }
 
-static struct zmqnet_row row_of(const struct zn_row *r, struct room *room) {
+static struct zmqnet_row row_of(const struct zn_row *r, struct room *room)
+{
     return (struct zmqnet_row){
         .name = room ? put_text(room, r->name) : r->name,
         .outcome = r->outcome,
@@ -52,18 +58,20 @@ static struct zmqnet_row row_of(const struct zn_row *r, struct room *room) {
     };
 }
 
-static size_t texts_bytes(const struct zn_done *d) {
+static size_t texts_bytes(const struct zn_done *d)
+{
     size_t bytes = strlen(d->why) + 1 + ZN_NAME_MAX + 1;
     for (size_t i = 0; i < d->rows_n; i++)
-        bytes += strlen(d->rows[i].name) + strlen(d->rows[i].why) + 2 +
-                 zn_blob_bytes(d->rows[i].reply);
+        bytes +=
+            strlen(d->rows[i].name) + strlen(d->rows[i].why) + 2 + zn_blob_bytes(d->rows[i].reply);
     return bytes;
 }
 
-static zmqnet_receipt *receipt_of(const zmqnet_node *node, const struct zn_done *d) {
-    zmqnet_receipt *r =
-        malloc(sizeof *r + d->rows_n * sizeof(struct zmqnet_row) + texts_bytes(d));
-    if (!r) return NULL;
+static zmqnet_receipt *receipt_of(const zmqnet_node *node, const struct zn_done *d)
+{
+    zmqnet_receipt *r = malloc(sizeof *r + d->rows_n * sizeof(struct zmqnet_row) + texts_bytes(d));
+    if (!r)
+        return NULL;
     struct zmqnet_row *rows = (struct zmqnet_row *)(r + 1);
     struct room room = {(char *)(rows + d->rows_n)};
     *r = (zmqnet_receipt){
@@ -79,11 +87,13 @@ static zmqnet_receipt *receipt_of(const zmqnet_node *node, const struct zn_done 
         .rows = rows,
         .why = put_text(&room, d->why ? d->why : ""),
     };
-    for (size_t i = 0; i < d->rows_n; i++) rows[i] = row_of(&d->rows[i], &room);
+    for (size_t i = 0; i < d->rows_n; i++)
+        rows[i] = row_of(&d->rows[i], &room);
     return r;
 }
 
-static void done_receipt(zmqnet_node *node, struct zn_pending *p, const struct zn_done *d) {
+static void done_receipt(zmqnet_node *node, struct zn_pending *p, const struct zn_done *d)
+{
     zmqnet_receipt *r = receipt_of(node, d);
     if (r) {
         zmqnet_receipt_free(&p->spare);
@@ -95,28 +105,36 @@ static void done_receipt(zmqnet_node *node, struct zn_pending *p, const struct z
     free(p);
 }
 
-static void done_status(struct zn_pending *p, const struct zn_done *d) {
+static void done_status(struct zn_pending *p, const struct zn_done *d)
+{
     zmqnet_status *copy = d->status_view ? zn_status_copy(d->status_view) : NULL;
     int rc = d->status;
-    if (rc == 0 && !d->status_view) rc = ZMQNET_EPROTO;
-    if (rc == 0 && !copy) rc = ZMQNET_ENOMEM;
+    if (rc == 0 && !d->status_view)
+        rc = ZMQNET_EPROTO;
+    if (rc == 0 && !copy)
+        rc = ZMQNET_ENOMEM;
     p->got_status(p, rc, copy, d->why);
 }
 
-void zn_node_done(zmqnet_node *node, struct zn_pending *p, const struct zn_done *d) {
-    if (p->got_status) done_status(p, d);
-    else done_receipt(node, p, d);
+void zn_node_done(zmqnet_node *node, struct zn_pending *p, const struct zn_done *d)
+{
+    if (p->got_status)
+        done_status(p, d);
+    else
+        done_receipt(node, p, d);
 }
 
 void zn_node_progress(zmqnet_node *node, const struct zn_pending *p, struct zmqnet_id id,
-                      const struct zn_row *row) {
+                      const struct zn_row *row)
+{
     const struct zmqnet_row public_row = row_of(row, NULL);
     p->progress(node, id, &public_row, p->progress_arg);
 }
 
 /* ---- status ---- */
 
-static size_t status_bytes(const zmqnet_status *s) {
+static size_t status_bytes(const zmqnet_status *s)
+{
     size_t bytes = sizeof *s + strlen(s->name) + strlen(s->pattern) + 2;
     for (size_t i = 0; i < s->peers_n; i++)
         bytes += sizeof s->peers[i] + strlen(s->peers[i].name) + strlen(s->peers[i].endpoint) +
@@ -126,9 +144,11 @@ static size_t status_bytes(const zmqnet_status *s) {
     return bytes;
 }
 
-zmqnet_status *zn_status_copy(const zmqnet_status *from) {
+zmqnet_status *zn_status_copy(const zmqnet_status *from)
+{
     zmqnet_status *s = malloc(status_bytes(from));
-    if (!s) return NULL;
+    if (!s)
+        return NULL;
     struct zmqnet_peer_status *peers = (struct zmqnet_peer_status *)(s + 1);
     struct zmqnet_counter *counters = (struct zmqnet_counter *)(peers + from->peers_n);
     struct room room = {(char *)(counters + from->counters_n)};

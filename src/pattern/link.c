@@ -143,8 +143,9 @@ static void start_probe(struct zn_link *l)
     move(l, ZN_LINK_PROBE);
     arm(l, ZN_PROBE_CONNECT_US);
     enum zn_why why = ZN_WHY_NONE;
-    on_probe(l, zn_probe_begin(&l->probe, &l->address, l->links->epoll_fd, (uint32_t)l->peer, &why),
-             why);
+    enum zn_probe_result result =
+        zn_probe_begin(&l->probe, &l->address, l->links->epoll_fd, (uint32_t)l->peer, &why);
+    on_probe(l, result, why);
 }
 
 static void start_resolve(struct zn_link *l)
@@ -371,9 +372,11 @@ void zn_link_turn(struct zn_link *l)
 {
     l->links->due &= ~bit(l);
     enum zn_why why = ZN_WHY_NONE;
+    enum zn_probe_result result;
     switch (l->state) {
     case ZN_LINK_PROBE:
-        on_probe(l, zn_probe_step(&l->probe, l->links->epoll_fd, &why), why);
+        result = zn_probe_step(&l->probe, l->links->epoll_fd, &why);
+        on_probe(l, result, why);
         break;
     case ZN_LINK_CONNECT:
         if (zn_socket_events(l->socket) & ZMQ_POLLOUT)
