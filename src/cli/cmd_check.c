@@ -2,10 +2,10 @@
 /*
  * `zmqnet check`: read the peers file and say what is wrong with it, without opening a socket.
  *
- * What the library finds comes first, in the order of the file; then what only this machine knows: a
- * port from which the kernel also takes outgoing connections may be taken when a replica starts, and
- * a connection to a replica that is down may even connect to itself there. Warnings do not change the
- * exit code; errors make it 2.
+ * What the library finds comes first, in the order of the file; then what only this machine knows:
+ * a port from which the kernel also takes outgoing connections may be taken when a replica starts,
+ * and a connection to a replica that is down may even connect to itself there. Warnings do not
+ * change the exit code; errors make it 2.
  */
 #include <stdio.h>
 #include <stdlib.h>

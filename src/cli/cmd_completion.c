@@ -2,8 +2,8 @@
 /*
  * `zmqnet completion bash|zsh|fish`: a script for the shell, written from the tables of options.h.
  *
- * Each script finds the verb on the command line and offers its options; without one, the verbs. The
- * values of choices, quorums and file names are offered where an option takes one.
+ * Each script finds the verb on the command line and offers its options; without one, the verbs.
+ * The values of choices, quorums and file names are offered where an option takes one.
  */
 #include <string.h>
 
@@ -59,7 +59,8 @@ static void put_value_cases(struct zn_text *out)
         zn_text_printf(out, "        --%s", row->name);
         if (row->letter != 0)
             zn_text_printf(out, "|-%c", row->letter);
-        zn_text_printf(out, ") kind='%s'; values='", strcmp(row->values, "FILE") == 0 ? "file" : "value");
+        zn_text_printf(out, ") kind='%s'; values='",
+                       strcmp(row->values, "FILE") == 0 ? "file" : "value");
         put_values(out, row);
         zn_text_add(out, "' ;;\n");
     }
@@ -79,8 +80,10 @@ static void put_verb_cases(struct zn_text *out)
 /* Sets kind, values, words and options from the words up to the cursor; both shells read it. */
 static void put_finder(struct zn_text *out, const char *function)
 {
-    zn_text_printf(out, "%s() {\n    local previous=$1 word verb=''\n    shift\n"
-                        "    kind='' values='' words='' options=''\n    case $previous in\n", function);
+    zn_text_printf(out,
+                   "%s() {\n    local previous=$1 word verb=''\n    shift\n"
+                   "    kind='' values='' words='' options=''\n    case $previous in\n",
+                   function);
     put_value_cases(out);
     zn_text_add(out, "    esac\n    for word in \"$@\"; do\n        case $word in\n        ");
     for (size_t v = 0; v < ZN_VERBS_N; v++)
@@ -100,21 +103,22 @@ static void put_bash(struct zn_text *out)
 {
     zn_text_add(out, "# bash completion for zmqnet\n");
     put_finder(out, "_zmqnet_find");
-    zn_text_add(out,
-                "_zmqnet() {\n"
-                "    local kind values words options current=${COMP_WORDS[COMP_CWORD]}\n"
-                "    _zmqnet_find \"${COMP_WORDS[COMP_CWORD-1]}\" \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"\n"
-                "    if [[ $kind == file ]]; then\n"
-                "        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")\n"
-                "    elif [[ $kind == value ]]; then\n"
-                "        mapfile -t COMPREPLY < <(compgen -W \"$values\" -- \"$current\")\n"
-                "    elif [[ $current == -* ]]; then\n"
-                "        mapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$current\")\n"
-                "    else\n"
-                "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
-                "    fi\n"
-                "}\n"
-                "complete -o filenames -F _zmqnet zmqnet\n");
+    zn_text_add(
+        out,
+        "_zmqnet() {\n"
+        "    local kind values words options current=${COMP_WORDS[COMP_CWORD]}\n"
+        "    _zmqnet_find \"${COMP_WORDS[COMP_CWORD-1]}\" \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"\n"
+        "    if [[ $kind == file ]]; then\n"
+        "        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")\n"
+        "    elif [[ $kind == value ]]; then\n"
+        "        mapfile -t COMPREPLY < <(compgen -W \"$values\" -- \"$current\")\n"
+        "    elif [[ $current == -* ]]; then\n"
+        "        mapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$current\")\n"
+        "    else\n"
+        "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
+        "    fi\n"
+        "}\n"
+        "complete -o filenames -F _zmqnet zmqnet\n");
 }
 
 static void put_zsh(struct zn_text *out)
@@ -122,22 +126,24 @@ static void put_zsh(struct zn_text *out)
     zn_text_add(out, "#compdef zmqnet\n");
     put_finder(out, "_zmqnet_find");
     /* `words` is the command line in zsh; it is copied before the finder's variable hides it. */
-    zn_text_add(out, "_zmqnet() {\n"
-                     "    local -a line=(\"${(@)words[2,CURRENT-1]}\")\n"
-                     "    local previous=${words[CURRENT-1]} current=${words[CURRENT]}\n"
-                     "    local kind values words options\n"
-                     "    _zmqnet_find \"$previous\" \"${line[@]}\"\n"
-                     "    if [[ $kind == file ]]; then\n"
-                     "        _files\n"
-                     "    elif [[ $kind == value ]]; then\n"
-                     "        compadd -- ${=values}\n"
-                     "    elif [[ $current == -* ]]; then\n"
-                     "        compadd -- ${=options}\n"
-                     "    else\n"
-                     "        compadd -- ${=words}\n"
-                     "    fi\n"
-                     "}\n"
-                     "if [[ ${funcstack[1]} == _zmqnet ]]; then _zmqnet; else compdef _zmqnet zmqnet; fi\n");
+    zn_text_add(
+        out,
+        "_zmqnet() {\n"
+        "    local -a line=(\"${(@)words[2,CURRENT-1]}\")\n"
+        "    local previous=${words[CURRENT-1]} current=${words[CURRENT]}\n"
+        "    local kind values words options\n"
+        "    _zmqnet_find \"$previous\" \"${line[@]}\"\n"
+        "    if [[ $kind == file ]]; then\n"
+        "        _files\n"
+        "    elif [[ $kind == value ]]; then\n"
+        "        compadd -- ${=values}\n"
+        "    elif [[ $current == -* ]]; then\n"
+        "        compadd -- ${=options}\n"
+        "    else\n"
+        "        compadd -- ${=words}\n"
+        "    fi\n"
+        "}\n"
+        "if [[ ${funcstack[1]} == _zmqnet ]]; then _zmqnet; else compdef _zmqnet zmqnet; fi\n");
 }
 
 /* ---- fish --------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `zmqnet help`: the summary, which fits a screen of 80 by 24; the page of one verb; and, for the build,
- * the man page. All come from the tables of options.h and exit.h.
+ * `zmqnet help`: the summary, which fits a screen of 80 by 24; the page of one verb; and, for the
+ * build, the man page. All come from the tables of options.h and exit.h.
  */
 #include <stdio.h>
 #include <string.h>
@@ -137,7 +137,8 @@ static void man_options(struct zn_text *out, enum zn_verb verb, bool common)
         if (!is_shown(row, verb, common))
             continue;
         spell_option(row, spelled);
-        snprintf(text, sizeof text, "%s%s%s%s.", row->help, row->initial != NULL ? " (default: " : "",
+        snprintf(text, sizeof text, "%s%s%s%s.", row->help,
+                 row->initial != NULL ? " (default: " : "",
                  row->initial != NULL ? row->initial : "", row->initial != NULL ? ")" : "");
         man_tagged(out, spelled + strspn(spelled, " "), text);
     }
@@ -176,7 +177,8 @@ static void man_environment(struct zn_text *out)
     }
     man_tagged(out, "PEERS_PATH", "the peers file, if neither --peers nor ZMQNET_PEERS names one.");
     man_tagged(out, "NO_COLOR", "if not empty: no colour.");
-    man_tagged(out, "NOTIFY_SOCKET", "serve and up tell it when they are ready, as sd_notify(3) says.");
+    man_tagged(out, "NOTIFY_SOCKET",
+               "serve and up tell it when they are ready, as sd_notify(3) says.");
 }
 
 static void man_exits(struct zn_text *out)
@@ -213,8 +215,9 @@ static void put_man_page(struct zn_text *out)
     man_options(out, ZN_VERB_help, true);
     man_environment(out);
     zn_text_add(out, ".SH FILES\n");
-    man_tagged(out, "peers.json", "who there is: a JSON object with a list \"replicas\", each with "
-                                  "name, and address or ipaddr and port.");
+    man_tagged(out, "peers.json",
+               "who there is: a JSON object with a list \"replicas\", each with "
+               "name, and address or ipaddr and port.");
     man_exits(out);
     zn_text_add(out, ".SH EXAMPLES\n");
     for (size_t i = 0; i < sizeof examples / sizeof examples[0]; i++)

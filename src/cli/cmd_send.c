@@ -3,10 +3,10 @@
  * `zmqnet send`: hand each message to one replica and print what became of it.
  *
  * One thread: the client node is driven here with zmqnet_process(), so that SIGINT and SIGTERM are
- * just another descriptor. Messages go one after the other; the worst exit code wins. A signal stops
- * the node, which completes the open request with what is known; that receipt is printed and the
- * exit code is 130 or 143. A message that the library does not take (too large, no memory) ends with
- * a problem and no receipt.
+ * just another descriptor. Messages go one after the other; the worst exit code wins. A signal
+ * stops the node, which completes the open request with what is known; that receipt is printed and
+ * the exit code is 130 or 143. A message that the library does not take (too large, no memory) ends
+ * with a problem and no receipt.
  */
 #include <errno.h>
 #include <poll.h>

@@ -2,15 +2,15 @@
 /*
  * `zmqnet serve`: one replica in the foreground.
  *
- * One thread and one epoll: the node's descriptor, a signalfd (signals are blocked before the node is
- * opened, so its threads do not take them), a timerfd for --uptime, and standard output and error when
- * they have something left to write. Output goes through spools: a reader that does not read costs
- * dropped lines, which are counted and told, and never stops the replica.
+ * One thread and one epoll: the node's descriptor, a signalfd (signals are blocked before the node
+ * is opened, so its threads do not take them), a timerfd for --uptime, and standard output and
+ * error when they have something left to write. Output goes through spools: a reader that does not
+ * read costs dropped lines, which are counted and told, and never stops the replica.
  *
  * Good path: ready line, a line per message, SIGTERM, SIGINT or the end of --uptime, a second to
- * finish what is open, exit 0. Failures: the port is taken or descriptors are too few (1), a name or
- * pattern that does not exist or a second replica of this name (2), output that cannot be written (1).
- * A reader that went away ends the replica quietly. A second signal ends it at once.
+ * finish what is open, exit 0. Failures: the port is taken or descriptors are too few (1), a name
+ * or pattern that does not exist or a second replica of this name (2), output that cannot be
+ * written (1). A reader that went away ends the replica quietly. A second signal ends it at once.
  */
 #include <errno.h>
 #include <signal.h>
@@ -43,7 +43,8 @@ struct server {
     zmqnet_node *node;
     int epoll_fd, signal_fd, uptime_fd;
     enum phase phase;
-    int code; /* to exit with */
+    uint64_t stop_us; /* when stopping began */
+    int code;         /* to exit with */
     struct zn_spool out, err;
     bool out_polled, err_polled; /* the spool's descriptor is in the epoll */
     bool colour;
@@ -115,8 +116,8 @@ static void put_ready(struct server *s)
         zn_json_i64(&j, "pid", getpid());
         zn_json_close(&j, '}');
     } else {
-        zn_text_printf(&line, "ready %s %s %s %zu peers", self->name, self->endpoint,
-                       s->o->pattern, others);
+        zn_text_printf(&line, "ready %s %s %s %zu peers", self->name, self->endpoint, s->o->pattern,
+                       others);
     }
     zn_text_add(&line, "\n");
     zn_spool_put(&s->out, &line);
@@ -210,6 +211,7 @@ static void stop(struct server *s, int code)
     if (s->phase != PHASE_SERVING)
         return;
     s->phase = PHASE_STOPPING;
+    s->stop_us = zn_clock_us();
     s->code = code;
     zn_notify("STOPPING=1");
     zmqnet_stop(s->node, GRACE_MS);
@@ -223,6 +225,8 @@ static void on_signal(struct server *s)
             stop(s, 0);
             continue;
         }
+        if (zn_clock_us() - s->stop_us < ZN_SAME_SIGNAL_US)
+            continue;
         s->code = zn_session_signal_exit((int)info.ssi_signo);
         s->phase = PHASE_ENDED;
     }
@@ -244,8 +248,8 @@ static void on_clash(struct server *s)
     stop(s, ZN_EXIT_USAGE);
 }
 
-/* Write what is there, and be woken when there is room for what is left. A descriptor that epoll does
- * not take is tried again in the next turn. */
+/* Write what is there, and be woken when there is room for what is left. A descriptor that epoll
+ * does not take is tried again in the next turn. */
 static void flush(struct server *s, struct zn_spool *spool, enum source source, bool *polled)
 {
     zn_spool_flush(spool);

@@ -2,10 +2,10 @@
 /*
  * `zmqnet status`: who reaches whom.
  *
- * With -n: the view of one replica, a row for each of the others. Without: every replica of the peers
- * file is asked at once, one row for each, reached or not. Exit 0 if all are up (and, when all are
- * asked, every one sees all), 3 with a majority, 4 without; with -n and no answer, 6 if the replica
- * was not reached and 5 if it was but said nothing.
+ * With -n: the view of one replica, a row for each of the others. Without: every replica of the
+ * peers file is asked at once, one row for each, reached or not. Exit 0 if all are up (and, when
+ * all are asked, every one sees all), 3 with a majority, 4 without; with -n and no answer, 6 if the
+ * replica was not reached and 5 if it was but said nothing.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -55,8 +55,8 @@ static void peer_text(const zmqnet_peers *peers, const struct zmqnet_peer_status
 
 static void view_text(const struct zn_views *v, const struct zn_view *view, struct zn_text *out)
 {
-    static const char *const heads[] = {"name",  "state",   "since",   "rtt",        "queue",
-                                        "open",  "sent",    "acked",   "refused",    "unknown",
+    static const char *const heads[] = {"name",  "state",   "since", "rtt",     "queue",
+                                        "open",  "sent",    "acked", "refused", "unknown",
                                         "never", "retries", "late"};
     const zmqnet_status *s = view->status;
     struct zn_table table = {0};

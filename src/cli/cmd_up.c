@@ -3,10 +3,10 @@
  * `zmqnet up`: every replica of the peers file as a child process, their output on ours.
  *
  * One thread, one poll. Children are this program again (fork and exec; no ZeroMQ context lives in
- * the parent), each in a process group of its own so that Ctrl-C reaches only the parent, and told by
- * the kernel to end if the parent dies. Their standard output and error are pipes; lines get the name
- * in front, JSON lines do not, they hold it. While our reader is slow the pipes are not read: then the
- * children drop lines, not we.
+ * the parent), each in a process group of its own so that Ctrl-C reaches only the parent, and told
+ * by the kernel to end if the parent dies. Their standard output and error are pipes; lines get the
+ * name in front, JSON lines do not, they hold it. While our reader is slow the pipes are not read:
+ * then the children drop lines, not we.
  *
  * Good path: all ready, SIGINT or SIGTERM, each child ends by itself, exit 0. A child that dies is
  * told and, with --restart, started again at most once a second; when none is left, exit 1. A child
@@ -63,6 +63,7 @@ struct up {
     int signal_fd;
     sigset_t signals_before;
     char program[PATH_MAX]; /* to exec */
+    uint64_t stop_us;       /* when stopping began */
     uint64_t kill_us;       /* stopping: when to kill what is left; 0: not stopping */
     bool told_ready;
     int code;
@@ -97,7 +98,8 @@ static void tell_ready(struct up *u)
         say(u, "%zu/%zu replicas ready", ready, u->n);
 }
 
-static bool is_ready_line(const struct up *u, const struct stream *from, const struct zn_text *lines)
+static bool is_ready_line(const struct up *u, const struct stream *from,
+                          const struct zn_text *lines)
 {
     const char *want = u->o->json ? "{\"v\":1,\"event\":\"ready\"" : "ready ";
     size_t skip = strlen(from->prefix.prefix);
@@ -113,8 +115,8 @@ static void end_stream(struct stream *from, struct zn_spool *to)
     from->fd = -1;
 }
 
-/* Read at most one buffer of what is there, unless our own reader is behind: then the pipe keeps it.
- * Returns whether anything was read. */
+/* Read at most one buffer of what is there, unless our own reader is behind: then the pipe keeps
+ * it. Returns whether anything was read. */
 static bool pass_on(struct up *u, struct child *c, struct stream *from, struct zn_spool *to)
 {
     char chunk[65536];
@@ -153,8 +155,8 @@ static void child_args(const struct up *u, const char *name, char verbosity[24],
     const struct zn_options *o = u->o;
     uint64_t level = o->verbose < o->verbosity ? o->verbosity - o->verbose : 0;
     snprintf(verbosity, 24, "%llu", (unsigned long long)level);
-    const char *fixed[] = {"zmqnet",    "serve",    "--name",      name,     "--peers", o->peers,
-                           "--pattern", o->pattern, "--verbosity", verbosity};
+    const char *fixed[] = {"zmqnet", "serve",     "--name",   name,          "--peers",
+                           o->peers, "--pattern", o->pattern, "--verbosity", verbosity};
     size_t n = sizeof fixed / sizeof fixed[0];
     for (size_t i = 0; i < n; i++)
         args[i] = (char *)fixed[i];
@@ -289,7 +291,8 @@ static void stop(struct up *u)
 {
     if (u->kill_us != 0)
         return;
-    u->kill_us = zn_clock_us() + STOP_US;
+    u->stop_us = zn_clock_us();
+    u->kill_us = u->stop_us + STOP_US;
     zn_notify("STOPPING=1");
     signal_children(u, SIGTERM);
     for (size_t i = 0; i < u->n; i++)
@@ -304,7 +307,7 @@ static void on_signal(struct up *u)
             reap(u);
         } else if (u->kill_us == 0) {
             stop(u);
-        } else {
+        } else if (zn_clock_us() - u->stop_us >= ZN_SAME_SIGNAL_US) {
             u->code = zn_session_signal_exit((int)info.ssi_signo);
             signal_children(u, SIGKILL);
         }

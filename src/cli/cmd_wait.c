@@ -3,10 +3,10 @@
  * `zmqnet wait`: return when a replica sees its quorum of replicas up; without -n, when a quorum of
  * them does.
  *
- * Each is asked for its view again and again, at a short interval, by a client that stays. A replica
- * gets its line when it has the quorum. At the timeout those that have not get theirs, and the exit
- * code says whether any sees a majority (3) or none does (4). A signal ends it in the same way with
- * 130 or 143.
+ * Each is asked for its view again and again, at a short interval, by a client that stays. A
+ * replica gets its line when it has the quorum. At the timeout those that have not get theirs, and
+ * the exit code says whether any sees a majority (3) or none does (4). A signal ends it in the same
+ * way with 130 or 143.
  */
 #include <stdlib.h>
 

@@ -3,8 +3,9 @@
  * A JSON writer into a text buffer.
  *
  * Used by one thread. It keeps no tree: the order of the calls is the order of the fields, which
- * scripts may rely on. The caller closes what it opens; the writer only knows whether a comma is due.
- * Bytes that JSON must escape are escaped, '/' and everything above 0x7f of valid UTF-8 is not.
+ * scripts may rely on. The caller closes what it opens; the writer only knows whether a comma is
+ * due. Bytes that JSON must escape are escaped, '/' and everything above 0x7f of valid UTF-8 is
+ * not.
  */
 #include "cli/json.h"
 

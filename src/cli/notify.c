@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Readiness for a service manager: one datagram to the socket that NOTIFY_SOCKET names, a path or, with
- * '@' in front, an abstract name. The protocol is that of sd_notify(3). A manager that cannot be
- * reached is no reason to fail: it notices by itself.
+ * Readiness for a service manager: one datagram to the socket that NOTIFY_SOCKET names, a path or,
+ * with '@' in front, an abstract name. The protocol is that of sd_notify(3). A manager that cannot
+ * be reached is no reason to fail: it notices by itself.
  */
 #include "cli/notify.h"
 

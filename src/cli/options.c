@@ -2,13 +2,14 @@
 /*
  * The command line: one table of verbs, one of options, and the parser over them.
  *
- * Pure: it reads argv and the environment (through a function) and prints nothing; what is wrong comes
- * back as a problem for main() to report. Help, completion and the man page walk the same tables.
+ * Pure: it reads argv and the environment (through a function) and prints nothing; what is wrong
+ * comes back as a problem for main() to report. Help, completion and the man page walk the same
+ * tables.
  *
- * argv is walked twice, because options may stand before the verb that they belong to: first to find
- * the verb, then to apply the options of that verb. Which words are values must be known before the
- * verb is, so all rows of one name or letter agree in taking a value (a test holds that). Each error
- * names the option and the nearest one that exists.
+ * argv is walked twice, because options may stand before the verb that they belong to: first to
+ * find the verb, then to apply the options of that verb. Which words are values must be known
+ * before the verb is, so all rows of one name or letter agree in taking a value (a test holds
+ * that). Each error names the option and the nearest one that exists.
  */
 #include "cli/options.h"
 
@@ -43,8 +44,8 @@ const struct zn_verb_row zn_verbs[ZN_VERBS_N] = {
 /* clang-format off */
 const struct zn_option zn_option_rows[] = {
     {"name", 'n', TEXT, ON(serve), AT(name), "NAME", NULL, "the replica to be", 0, 0},
-    {"name", 'n', TEXT, ON(send), AT(name), "NAME", NULL, "the replica that takes the message", 0, 0},
-    {"name", 'n', TEXT, ON(wait), AT(name), "NAME", NULL, "only this replica (default: each)", 0, 0},
+    {"name", 'n', TEXT, ON(send), AT(name), "NAME", NULL, "the replica to hand it to", 0, 0},
+    {"name", 'n', TEXT, ON(wait), AT(name), "NAME", NULL, "only this one (default: each)", 0, 0},
     {"name", 'n', TEXT, ON(status), AT(name), "NAME", NULL,
      "its view (default: ask each replica)", 0, 0},
     {"uptime", 'u', DURATION, ON(serve), AT(uptime_us), "DUR", NULL, "end after this time",
@@ -70,7 +71,7 @@ const struct zn_option zn_option_rows[] = {
     {"peers", 'p', TEXT, EVERY, AT(peers), "FILE", NULL,
      "the peers file ($PEERS_PATH, or peers.json)", 0, 0},
     {"json", 0, FLAG, EVERY, AT(json), NULL, NULL, "results as JSON, one object per line", 0, 0},
-    {"verbose", 'v', COUNT, EVERY, AT(verbose), NULL, NULL, "say more; repeat for still more", 0, 0},
+    {"verbose", 'v', COUNT, EVERY, AT(verbose), NULL, NULL, "say more; may be repeated", 0, 0},
     {"verbosity", 0, NUMBER, EVERY, AT(verbosity), "0-4", "2", "as a level: lower says more",
      0, 4},
     {"quiet", 0, FLAG, EVERY, AT(quiet), NULL, NULL, "results and errors only", 0, 0},
@@ -241,6 +242,8 @@ static struct token next_letter(struct walk *w)
     snprintf(t.spelled, sizeof t.spelled, "-%c", t.letter);
     const char *rest = *w->cluster != '\0' ? w->cluster : NULL;
     if (row == NULL) {
+        /* What follows an unknown letter may be its value: it is not looked at. */
+        w->cluster = NULL;
         t.kind = TOKEN_BAD;
         return t;
     }
@@ -351,24 +354,17 @@ static bool store(const struct zn_option *row, const char *value, struct zn_opti
 {
     void *at = (char *)o + row->offset;
     switch (row->kind) {
-    case ZN_OPTION_FLAG:
-        return parse_flag(value != NULL ? value : "1", at);
+    case ZN_OPTION_FLAG: return parse_flag(value != NULL ? value : "1", at);
     case ZN_OPTION_COUNT:
         if (value != NULL)
             return zn_parse_u64(value, 0, 1000, at) == 0;
         ++*(uint64_t *)at;
         return true;
-    case ZN_OPTION_TEXT:
-        *(const char **)at = value;
-        return value[0] != '\0';
-    case ZN_OPTION_CHOICE:
-        return parse_choice(row->values, value, at);
-    case ZN_OPTION_NUMBER:
-        return zn_parse_u64(value, row->min, row->max, at) == 0;
-    case ZN_OPTION_DURATION:
-        return parse_duration(row, value, at);
-    case ZN_OPTION_QUORUM:
-        return parse_quorum(value, at);
+    case ZN_OPTION_TEXT: *(const char **)at = value; return value[0] != '\0';
+    case ZN_OPTION_CHOICE: return parse_choice(row->values, value, at);
+    case ZN_OPTION_NUMBER: return zn_parse_u64(value, row->min, row->max, at) == 0;
+    case ZN_OPTION_DURATION: return parse_duration(row, value, at);
+    case ZN_OPTION_QUORUM: return parse_quorum(value, at);
     }
     return false;
 }
@@ -379,24 +375,18 @@ static int bad_value(const struct zn_option *row, const char *spelled, const cha
     char hint[256] = "";
     switch (row->kind) {
     case ZN_OPTION_NUMBER:
-        snprintf(hint, sizeof hint, "give a number from %llu to %llu",
-                 (unsigned long long)row->min, (unsigned long long)row->max);
+        snprintf(hint, sizeof hint, "give a number from %llu to %llu", (unsigned long long)row->min,
+                 (unsigned long long)row->max);
         break;
     case ZN_OPTION_DURATION:
         snprintf(hint, sizeof hint, "give a time like 250us, 400ms, 2s or 1m30s%s",
                  row->min > 0 ? ", above 0" : "");
         break;
     case ZN_OPTION_CHOICE:
-    case ZN_OPTION_QUORUM:
-        snprintf(hint, sizeof hint, "give one of %s", row->values);
-        break;
-    case ZN_OPTION_TEXT:
-        snprintf(hint, sizeof hint, "give a %s", row->values);
-        break;
+    case ZN_OPTION_QUORUM: snprintf(hint, sizeof hint, "give one of %s", row->values); break;
+    case ZN_OPTION_TEXT: snprintf(hint, sizeof hint, "give a %s", row->values); break;
     case ZN_OPTION_FLAG:
-    case ZN_OPTION_COUNT:
-        snprintf(hint, sizeof hint, "give 1 or 0");
-        break;
+    case ZN_OPTION_COUNT: snprintf(hint, sizeof hint, "give 1 or 0"); break;
     }
     return zn_problem_set(problem, ZN_PROBLEM_USAGE, hint, "%s: \"%s\" is not allowed", spelled,
                           value);
@@ -476,16 +466,17 @@ static int check_args(const struct zn_options *o, struct zn_problem *problem)
     snprintf(hint, sizeof hint, "use: zmqnet %s [options]%s%s", verb->name,
              verb->args[0] != '\0' ? " " : "", verb->args);
     if (o->args_n > verb->args_max)
-        return zn_problem_set(problem, ZN_PROBLEM_USAGE, hint, "%s: \"%s\" is one argument too many",
-                              verb->name, o->args[verb->args_max]);
+        return zn_problem_set(problem, ZN_PROBLEM_USAGE, hint,
+                              "%s: \"%s\" is one argument too many", verb->name,
+                              o->args[verb->args_max]);
     if (o->args_n < verb->args_min)
         return zn_problem_set(problem, ZN_PROBLEM_USAGE, hint, "%s needs an argument: %s",
                               verb->name, verb->args);
     return 0;
 }
 
-int zn_options_parse(int argc, char **argv, char *(*variable)(const char *),
-                     struct zn_options *o, struct zn_problem *problem)
+int zn_options_parse(int argc, char **argv, char *(*variable)(const char *), struct zn_options *o,
+                     struct zn_problem *problem)
 {
     struct walk w = {.argv = argv, .argc = argc, .at = 1};
     struct token t;

@@ -9,8 +9,8 @@
 
 #include "cli/problem.h"
 
-/* Every command: name, its arguments (text, fewest, most), and what it does. A new one is a row here,
- * a file cmd_NAME.c with zn_cmd_NAME(), and the rows of its options in options.c. */
+/* Every command: name, its arguments (text, fewest, most), and what it does. A new one is a row
+ * here, a file cmd_NAME.c with zn_cmd_NAME(), and the rows of its options in options.c. */
 #define ZN_VERBS(X)                                                                                \
     X(serve, "", 0, 0, "run one replica until SIGTERM or SIGINT")                                  \
     X(up, "", 0, 0, "run every replica of the peers file here; Ctrl-C stops all")                  \
@@ -61,11 +61,15 @@ struct zn_option {
 #define ZN_EVERY_VERB ((1u << ZN_VERBS_N) - 1)
 _Static_assert(ZN_VERBS_N < 32, "a set of verbs is a 32-bit mask");
 
-/* The option table, in the order of help. Rows of one name, or one letter, agree in taking a value. */
+/* The option table, in the order of help. Rows of one name, or one letter, agree in taking a
+ * value. */
 extern const struct zn_option zn_option_rows[];
 extern const size_t zn_option_rows_n;
 
-static inline bool zn_option_takes_value(const struct zn_option *row) { return row->values != NULL; }
+static inline bool zn_option_takes_value(const struct zn_option *row)
+{
+    return row->values != NULL;
+}
 /* Options that turn the command into another one, or are hidden, are not read from the environment:
  * a ZMQNET_HELP would leave no command usable. */
 bool zn_option_has_variable(const struct zn_option *row);
@@ -86,11 +90,10 @@ struct zn_options {
     int quorum;
 };
 
-/* Parse argv[1..argc), with getenv's contract for `variable`. argv is reordered: the words after the
- * verb are moved to its front. Options come from, the later the stronger: the table's default, the
- * environment, the command line. --help turns the command into `help VERB`.
- * Prints nothing. Returns 0, or an exit code with *problem filled in; options->json is right even
- * then. */
+/* Parse argv[1..argc), with getenv's contract for `variable`. argv is reordered: the words after
+ * the verb are moved to its front. Options come from, the later the stronger: the table's
+ * default, the environment, the command line. --help turns the command into `help VERB`. Prints
+ * nothing. Returns 0, or an exit code with *problem filled in; options->json is right even then. */
 int zn_options_parse(int argc, char **argv, char *(*variable)(const char *),
                      struct zn_options *options, struct zn_problem *problem);
 

@@ -2,10 +2,10 @@
 /*
  * Standard output and standard error of a command.
  *
- * Used by the main thread only, but zn_output_complain(), which makes one write. Output is written at
- * once and a failure is kept until the process ends: then one line on stderr says so and the exit
- * code is 1, whatever else happened, because what was to be read is not there. A reader that has seen
- * enough (`| head -1`) is not an error: the rest is dropped quietly.
+ * Used by the main thread only, but zn_output_complain(), which makes one write. Output is written
+ * at once and a failure is kept until the process ends: then one line on stderr says so and the
+ * exit code is 1, whatever else happened, because what was to be read is not there. A reader that
+ * has seen enough (`| head -1`) is not an error: the rest is dropped quietly.
  *
  * Commands that block SIGINT and SIGTERM could hang in a write to a pipe that nobody reads; these
  * signals are let through for the time of the write.
@@ -37,10 +37,7 @@ void zn_output_failed(int error)
         output_error = error;
 }
 
-bool zn_output_gone(void)
-{
-    return output_error != 0;
-}
+bool zn_output_gone(void) { return output_error != 0; }
 
 static void write_all(int fd, const char *bytes, size_t n)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A problem of a command: one message and one remedy, told twice: as a plain line on stderr, and with
- * --json as an object on stdout. Filled in by the pure parts (the option parser prints nothing) and
- * reported by the command.
+ * A problem of a command: one message and one remedy, told twice: as a plain line on stderr, and
+ * with --json as an object on stdout. Filled in by the pure parts (the option parser prints
+ * nothing) and reported by the command.
  */
 #include "cli/problem.h"
 
@@ -38,32 +38,20 @@ enum zn_problem_kind zn_problem_kind_of(int zmqnet_code)
     switch (zmqnet_code) {
     case ZMQNET_EINVAL:
     case ZMQNET_ENOPEER:
-    case ZMQNET_ETOOBIG:
-        return ZN_PROBLEM_USAGE;
+    case ZMQNET_ETOOBIG: return ZN_PROBLEM_USAGE;
     case ZMQNET_ECONFIG:
-    case ZMQNET_ECLASH:
-        return ZN_PROBLEM_CONFIG;
-    case ZMQNET_ENOQUORUM:
-        return ZN_PROBLEM_NO_QUORUM;
-    case ZMQNET_EREFUSED:
-        return ZN_PROBLEM_REFUSED;
-    case ZMQNET_EUNKNOWN:
-        return ZN_PROBLEM_UNKNOWN;
-    case ZMQNET_ENEVERSENT:
-        return ZN_PROBLEM_NEVER_SENT;
-    case ZMQNET_EFULL:
-        return ZN_PROBLEM_FULL;
-    case ZMQNET_ESECURITY:
-        return ZN_PROBLEM_SECURITY;
-    default:
-        return ZN_PROBLEM_FAILED;
+    case ZMQNET_ECLASH: return ZN_PROBLEM_CONFIG;
+    case ZMQNET_ENOQUORUM: return ZN_PROBLEM_NO_QUORUM;
+    case ZMQNET_EREFUSED: return ZN_PROBLEM_REFUSED;
+    case ZMQNET_EUNKNOWN: return ZN_PROBLEM_UNKNOWN;
+    case ZMQNET_ENEVERSENT: return ZN_PROBLEM_NEVER_SENT;
+    case ZMQNET_EFULL: return ZN_PROBLEM_FULL;
+    case ZMQNET_ESECURITY: return ZN_PROBLEM_SECURITY;
+    default: return ZN_PROBLEM_FAILED;
     }
 }
 
-int zn_problem_exit(const struct zn_problem *p)
-{
-    return kinds[p->kind].exit;
-}
+int zn_problem_exit(const struct zn_problem *p) { return kinds[p->kind].exit; }
 
 void zn_problem_json(const struct zn_problem *p, struct zn_json *j)
 {

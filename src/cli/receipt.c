@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A receipt as `send` prints it: lines for people, one object for programs, and the sentence and exit
- * code of one that failed. Pure: text in, text out.
+ * A receipt as `send` prints it: lines for people, one object for programs, and the sentence and
+ * exit code of one that failed. Pure: text in, text out.
  */
 #include "cli/receipt.h"
 
@@ -13,8 +13,8 @@
 
 /* ---- what went wrong ---------------------------------------------------------------------- */
 
-/* "alpha refused with code 3: text, charlie never sent (connection refused, localhost:3266)". When the
- * request was refused, the rows that were not tried for that reason are left out. */
+/* "alpha refused with code 3: text, charlie never sent (connection refused, localhost:3266)".
+ * When the request was refused, the rows that were not tried for that reason are left out. */
 static void describe_rows(const zmqnet_receipt *r, const zmqnet_peers *peers, struct zn_text *out)
 {
     const char *separator = "";
@@ -51,7 +51,8 @@ static void choose_hint(const zmqnet_receipt *r, const char *via, char *hint, si
     else if (r->status == ZMQNET_EUNKNOWN)
         snprintf(hint, n, "look whether it did before you send it anew");
     else if (r->status == ZMQNET_ENEVERSENT)
-        snprintf(hint, n, "nothing happened: start it with zmqnet serve -n %s, then send again", via);
+        snprintf(hint, n, "nothing happened: start it with zmqnet serve -n %s, then send again",
+                 via);
     else if (r->status == ZMQNET_EFULL)
         snprintf(hint, n, "nothing happened: send again later");
 }
@@ -70,8 +71,9 @@ int zn_receipt_problem(const zmqnet_receipt *r, const char *via, const zmqnet_pe
     const char *rows_text = rows.n > 0 && !rows.failed ? rows.bytes : why_text;
     enum zn_problem_kind kind = zn_problem_kind_of(r->status);
     if (r->status == ZMQNET_ENOQUORUM)
-        zn_problem_set(problem, kind, hint, "%s: no quorum, %u/%u said yes and %u were asked for: %s",
-                       via, r->have, r->of, r->need, rows_text);
+        zn_problem_set(problem, kind, hint,
+                       "%s: no quorum, %u/%u said yes and %u were asked for: %s", via, r->have,
+                       r->of, r->need, rows_text);
     else if (r->status == ZMQNET_EREFUSED)
         zn_problem_set(problem, kind, hint, "%s", rows_text);
     else
@@ -84,7 +86,8 @@ int zn_receipt_problem(const zmqnet_receipt *r, const char *via, const zmqnet_pe
 
 /* ---- for people --------------------------------------------------------------------------- */
 
-static void row_text(const struct zmqnet_row *row, const zmqnet_peers *peers, struct zn_table *table)
+static void row_text(const struct zmqnet_row *row, const zmqnet_peers *peers,
+                     struct zn_table *table)
 {
     struct zn_text rest = {0};
     bool answered = row->outcome != ZMQNET_UNACKED && row->outcome != ZMQNET_NEVER_SENT;

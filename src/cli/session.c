@@ -62,7 +62,8 @@ static int report_peers(const struct zn_options *o, int code, const struct zmqne
         zn_session_diag(o->peers, &diags[i], &all);
     }
     snprintf(hint, sizeof hint, "zmqnet check -p %s reads it again", o->peers);
-    zn_problem_set(&problem, ZN_PROBLEM_CONFIG, hint, "%s", all.failed || all.n == 0 ? "" : all.bytes);
+    zn_problem_set(&problem, ZN_PROBLEM_CONFIG, hint, "%s",
+                   all.failed || all.n == 0 ? "" : all.bytes);
     zn_text_free(&all);
     return zn_problem_report(&problem, true);
 }
@@ -132,9 +133,9 @@ void zn_session_log_line(struct zn_text *out, enum zmqnet_level level, const cha
     struct tm utc;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
-    zn_text_printf(out, "%s%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %s ", colour ? colours[level] : "",
-                   utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
-                   utc.tm_sec, now.tv_nsec / 1000000, names[level], id);
+    zn_text_printf(out, "%s%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %s ",
+                   colour ? colours[level] : "", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                   utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec / 1000000, names[level], id);
     zn_text_escaped(out, text, strlen(text));
     zn_text_add(out, colour ? "\033[0m\n" : "\n");
 }
@@ -201,8 +202,9 @@ int zn_session_signal_exit(int signal)
 /* Is this cause one of a connection, so that the address helps the reader? */
 static bool is_connection(const char *cause)
 {
-    static const char *const words[] = {"connect",   "unreachable", "no route",    "resolve",
-                                        "handshake", "silent",      "answers there", "answer there"};
+    static const char *const words[] = {"connect",       "unreachable", "no route",
+                                        "resolve",       "handshake",   "silent",
+                                        "answers there", "answer there"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcasestr(cause, words[i]) != NULL)
             return true;

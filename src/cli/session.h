@@ -5,7 +5,8 @@
 #include "cli/options.h"
 #include "zmqnet.h"
 
-/* What the commands that talk to a mesh share: the peers file, names, a client, its log, signals. */
+/* What the commands that talk to a mesh share: the peers file, names, a client, its log,
+ * signals. */
 
 #define ZN_DIAGS_MAX 256
 
@@ -16,8 +17,8 @@ int zn_session_peers(const struct zn_options *o, bool warnings, zmqnet_peers **p
 void zn_session_diag(const char *path, const struct zmqnet_diag *diag, struct zn_text *out);
 /* "alpha, bravo, charlie" */
 void zn_session_names(const zmqnet_peers *peers, struct zn_text *out);
-/* Is `name` (given by `option`, as in "-n NAME") in the peers file? NULL: it was not given, which is
- * an error too. Reports, and returns an exit code; or 0. */
+/* Is `name` (given by `option`, as in "-n NAME") in the peers file? NULL: it was not given,
+ * which is an error too. Reports, and returns an exit code; or 0. */
 int zn_session_check_name(const struct zn_options *o, const zmqnet_peers *peers, const char *name);
 
 /* A client of replica `via`, neither started nor driven. Returns 0 or an exit code, with *problem
@@ -36,12 +37,16 @@ void zn_session_log_line(struct zn_text *out, enum zmqnet_level level, const cha
 void zn_session_block_signals(void);
 /* Wait for one of them. Returns it, or 0 after timeout_ms. */
 int zn_session_wait_signal(unsigned timeout_ms);
+/* timeout(1) and service managers send their one SIGTERM to the process and then to its whole group:
+ * a second signal this soon after the first is the same one. */
+#define ZN_SAME_SIGNAL_US 100000ull
 /* 130 or 143 */
 int zn_session_signal_exit(int signal);
 
 /* "localhost:3266", "[::1]:3266" */
 void zn_session_address(const struct zmqnet_replica *replica, struct zn_text *out);
-/* Add the cause, and the address of the replica if it helps: "connection refused, localhost:3266". */
+/* Add the cause, and the address of the replica if it helps: "connection refused,
+ * localhost:3266". */
 void zn_session_cause(const zmqnet_peers *peers, const char *name, const char *cause,
                       struct zn_text *out);
 

@@ -2,11 +2,11 @@
 /*
  * Output of a loop that must never wait for its reader: a bounded buffer in front of a descriptor.
  *
- * Used by the loop's thread. Making standard output itself non-blocking would change it for the shell
- * and every other process that shares it, so a pipe or terminal is opened anew through /proc and that
- * description is made non-blocking. A regular file does not block for a reader. What cannot be opened
- * anew (a socket, somebody else's terminal, no /proc) is asked with poll before each write of at most
- * PIPE_BUF bytes, which a pipe that polls writable takes whole.
+ * Used by the loop's thread. Making standard output itself non-blocking would change it for the
+ * shell and every other process that shares it, so a pipe or terminal is opened anew through /proc
+ * and that description is made non-blocking. A regular file does not block for a reader. What
+ * cannot be opened anew (a socket, somebody else's terminal, no /proc) is asked with poll before
+ * each write of at most PIPE_BUF bytes, which a pipe that polls writable takes whole.
  *
  * Good path: put, flush. Reader too slow: lines beyond ZN_SPOOL_MAX are dropped and counted, never
  * cut. Write error: `error` is set and all that follows is dropped.

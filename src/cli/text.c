@@ -3,8 +3,8 @@
  * Text for people: a growing buffer, escaping for terminals, durations, ids and aligned columns.
  *
  * Used by one thread at a time. A buffer that cannot grow keeps what it has, sets `failed` and
- * ignores what follows: nothing half-built is printed, because zn_output_text() and the spool refuse
- * a failed buffer.
+ * ignores what follows: nothing half-built is printed, because zn_output_text() and the spool
+ * refuse a failed buffer.
  */
 #include "cli/text.h"
 
@@ -49,10 +49,7 @@ void zn_text_bytes(struct zn_text *t, const void *bytes, size_t n)
     t->bytes[t->n] = '\0';
 }
 
-void zn_text_add(struct zn_text *t, const char *s)
-{
-    zn_text_bytes(t, s, strlen(s));
-}
+void zn_text_add(struct zn_text *t, const char *s) { zn_text_bytes(t, s, strlen(s)); }
 
 void zn_text_vprintf(struct zn_text *t, const char *format, va_list args)
 {
@@ -130,10 +127,7 @@ void zn_table_cell(struct zn_table *t, const char *format, ...)
     zn_text_add(&t->cells, "\t");
 }
 
-void zn_table_end_row(struct zn_table *t)
-{
-    zn_text_add(&t->cells, "\n");
-}
+void zn_table_end_row(struct zn_table *t) { zn_text_add(&t->cells, "\n"); }
 
 /* The next cell of the row at *p, NULL at its end, with *p moved behind it. */
 static const char *next_cell(const char **p, size_t *n)

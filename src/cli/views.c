@@ -2,10 +2,10 @@
 /*
  * Asking replicas for their view of the mesh, all at the same time.
  *
- * The main thread owns the views; during zn_views_ask() one thread per replica owns its view, because
- * zmqnet_status_get() blocks, and a stopped replica must not delay the answers of the others. Each
- * replica has a client of its own: what is asked is whether *this* one answers, not any that is
- * reached. A replica that does not answer has a code and a cause instead of a status.
+ * The main thread owns the views; during zn_views_ask() one thread per replica owns its view,
+ * because zmqnet_status_get() blocks, and a stopped replica must not delay the answers of the
+ * others. Each replica has a client of its own: what is asked is whether *this* one answers, not
+ * any that is reached. A replica that does not answer has a code and a cause instead of a status.
  */
 #include "cli/views.h"
 

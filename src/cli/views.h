@@ -26,7 +26,8 @@ struct zn_views {
 };
 
 /* Load the peers file and open a client for each replica, or for options->name only. Blocks the
- * ending signals. Returns 0, or an exit code after a report. End with zn_views_close() either way. */
+ * ending signals. Returns 0, or an exit code after a report. End with zn_views_close() either
+ * way. */
 int zn_views_open(struct zn_views *v, const struct zn_options *o);
 /* Ask each at once; returns when all have answered or timeout_ms has passed. */
 void zn_views_ask(struct zn_views *v, uint32_t timeout_ms);

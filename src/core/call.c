@@ -63,9 +63,16 @@ static bool is_own(const struct zn_mesh *m, const struct zn_call *c)
     return c->id.origin == m->life;
 }
 
-struct zn_call *zn_call_oldest_kept(struct zn_mesh *m)
+/* The oldest receipt that is not about to be answered; NULL: there is none among the oldest. */
+static struct zn_call *kept_oldest(struct zn_mesh *m)
 {
-    return m->kept.oldest == ZN_NONE ? NULL : &m->calls[m->kept.oldest];
+    uint32_t slot = m->kept.oldest;
+    for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
+        if (zn_served_is_done(m, &m->served[m->calls[slot].served]))
+            return &m->calls[slot];
+        slot = m->calls[slot].next;
+    }
+    return NULL;
 }
 
 uint64_t zn_own_floor(const struct zn_mesh *m)
@@ -81,7 +88,7 @@ static struct zn_call *slot_take(struct zn_mesh *m, size_t bytes)
         bool fresh = m->calls_fresh < m->limits.calls_max;
         if (fits && (m->calls_free != ZN_NONE || fresh))
             break;
-        struct zn_call *kept = zn_call_oldest_kept(m);
+        struct zn_call *kept = kept_oldest(m);
         if (!kept)
             return NULL;
         zn_window_free(m, &m->served[kept->served]);
@@ -266,7 +273,7 @@ static void rows_without_receipt(struct zn_mesh *m, struct zn_call *c, enum zmqn
     }
 }
 
-const struct zn_row *zn_call_receipt(struct zn_mesh *m, const struct zn_call *c, size_t *rows_n)
+struct zn_row *zn_call_receipt(struct zn_mesh *m, const struct zn_call *c, size_t *rows_n)
 {
     int one = c->target >= 0 ? c->target : c->via;
     if (c->ask == ZN_ASK_ALL) {
@@ -598,9 +605,24 @@ static void row_rejected(struct zn_mesh *m, struct zn_call *c, int peer, int cod
     }
 }
 
-/* The coordinator's answer to a client is the completion, with its rows and its numbers. */
-static void client_answered(struct zn_mesh *m, struct zn_call *c, const struct zn_msg *msg)
+/* This life of the coordinator cannot speak for the earlier one, which may have sent to anybody. */
+static void receipt_doubt(struct zn_msg *msg)
 {
+    if (msg->code == ZMQNET_ENEVERSENT)
+        msg->code = ZMQNET_EUNKNOWN;
+    for (size_t i = 0; i < msg->rows_n; i++) {
+        if (msg->rows[i].outcome != ZMQNET_NEVER_SENT)
+            continue;
+        msg->rows[i].outcome = ZMQNET_UNACKED;
+        msg->rows[i].why = zn_why_text(ZN_WHY_EARLIER);
+    }
+}
+
+/* The coordinator's answer to a client is the completion, with its rows and its numbers. */
+static void client_answered(struct zn_mesh *m, struct zn_call *c, struct zn_msg *msg)
+{
+    if (zn_call_track(m, c, c->via)->crossed)
+        receipt_doubt(msg);
     call_complete(m, c, msg->code, msg);
     zn_row_settle(m, c, c->via, ZMQNET_ACKED, ZN_WHY_NONE);
 }
@@ -722,7 +744,7 @@ void zn_call_tick(struct zn_mesh *m, struct zn_call *c)
         c->again_us = UINT64_MAX;
         resend(m, c, true);
     }
-    if (m->now_us >= c->look_us && c->state == ZN_CALL_OPEN) {
+    if (m->now_us >= c->look_us) {
         call_evaluate(m, c);
         c->look_us = UINT64_MAX;
     }

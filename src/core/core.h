@@ -25,6 +25,9 @@
 
 #define ZN_NONE UINT32_MAX
 
+/* How far a list is searched for a slot to give back: the old ones stand in front. */
+#define ZN_SEARCH_MAX 64
+
 /* ---- rows: one for each call and peer ---- */
 
 enum zn_row_state {
@@ -42,6 +45,7 @@ struct zn_track {
     uint16_t sends;      /* times that it left */
     uint16_t unrun;      /* answers that say: not run, my tables are full */
     bool refused_full;   /* the last answer was such: ask again soon */
+    bool crossed;        /* sent to more than one life: the caller said that this does no harm */
     uint64_t life;       /* pinned: the life that it was first sent to; 0: not sent */
     uint64_t sent_us;    /* first sending; before that, and for ourselves, the beginning */
     uint32_t next, prev; /* in the peer's queue or flight, by row number */
@@ -77,7 +81,7 @@ struct zn_call {
     size_t lives_n; /* of lives in m->lives: whom the encoding in wire is meant for */
     uint64_t start_us, deadline_us;
     uint64_t retry_us; /* when the next attempt begins; UINT64_MAX: there is none */
-    uint64_t look_us;  /* quorum is impossible: how long those that can still answer are waited for */
+    uint64_t look_us; /* quorum is impossible: how long those that can still answer are waited for */
     uint64_t again_us; /* when rows that were not run for want of room are sent again */
     uint32_t attempts, attempt, backoffs;
     int32_t quorum;
@@ -304,10 +308,8 @@ void zn_call_begin(struct zn_mesh *m, const struct zn_call_spec *spec);
 void zn_call_run(struct zn_mesh *m, struct zn_call *c);
 /* Is our own handler among those asked? */
 bool zn_call_asks_self(const struct zn_mesh *m, const struct zn_call *c);
-/* A kept receipt to make room with; ZN_NONE: there is none. */
-struct zn_call *zn_call_oldest_kept(struct zn_mesh *m);
 /* The rows that its receipt shows. */
-const struct zn_row *zn_call_receipt(struct zn_mesh *m, const struct zn_call *c, size_t *rows_n);
+struct zn_row *zn_call_receipt(struct zn_mesh *m, const struct zn_call *c, size_t *rows_n);
 void zn_call_self_done(struct zn_mesh *m, struct zn_call *c, int code, struct zn_blob *reply);
 void zn_call_reply(struct zn_mesh *m, int peer, struct zn_msg *msg);
 void zn_call_tick(struct zn_mesh *m, struct zn_call *c);

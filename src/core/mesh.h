@@ -58,7 +58,8 @@ typedef uint64_t zn_route; /* 0: none */
     X(COORDINATOR, "the coordinator refused")                                                      \
     X(NO_REPLICA, "no replica was reached")                                                        \
     X(NO_RECEIPT, "its coordinator did not answer")                                                \
-    X(NOT_REACHED, "its coordinator was not reached")
+    X(NOT_REACHED, "its coordinator was not reached")                                              \
+    X(EARLIER, "an earlier life of its coordinator may have sent it")
 
 enum zn_why {
 #define ZN_WHY_ENUM(name, text) ZN_WHY_##name,

@@ -237,6 +237,7 @@ static void row_meets_life(struct zn_mesh *m, uint32_t row, int peer)
             row_move(m, c, peer, ZN_ROW_AGAIN);
     } else if (c->idempotent) {
         t->life = m->peers[peer].life;
+        t->crossed = true;
         if (t->state == ZN_ROW_SENT)
             row_move(m, c, peer, ZN_ROW_AGAIN);
     } else {

@@ -15,9 +15,6 @@
 #include <assert.h>
 #include <string.h>
 
-/* How far a list is searched for a slot to give back: old ones stand in front. */
-#define SEARCH_MAX 64
-
 /* ---- origins ---- */
 
 static void lru_remove(struct zn_mesh *m, struct zn_origin *o)
@@ -135,21 +132,15 @@ static void origin_remove(struct zn_mesh *m, struct zn_origin *o, struct zn_serv
         o->newest = s->older;
 }
 
+/* Its handler may have never answered; then it goes when whoever asked has long stopped waiting. */
 bool zn_served_is_done(const struct zn_mesh *m, const struct zn_served *s)
 {
-    if (s->handler == ZN_HANDLER_RUNS || s->answers != 0)
+    if (s->answers != 0 || (s->handler == ZN_HANDLER_RUNS && m->now_us <= s->expires_us))
         return false;
     if (s->call == ZN_NONE)
         return true;
     const struct zn_call *c = &m->calls[s->call];
     return c->state == ZN_CALL_REPORTED && c->pending == 0;
-}
-
-/* Its handler never answered, and whoever asked has long stopped waiting. */
-static bool is_abandoned(const struct zn_mesh *m, const struct zn_served *s)
-{
-    return s->handler == ZN_HANDLER_RUNS && s->call == ZN_NONE && s->answers == 0 &&
-           m->now_us > s->expires_us;
 }
 
 void zn_window_forget(struct zn_mesh *m, struct zn_served *s)
@@ -181,9 +172,9 @@ void zn_window_free(struct zn_mesh *m, struct zn_served *s)
 static bool window_evict(struct zn_mesh *m)
 {
     uint32_t slot = m->served_oldest;
-    for (int i = 0; i < SEARCH_MAX && slot != ZN_NONE; i++) {
+    for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
         struct zn_served *s = &m->served[slot];
-        if (zn_served_is_done(m, s) || is_abandoned(m, s)) {
+        if (zn_served_is_done(m, s)) {
             zn_window_free(m, s);
             return true;
         }
@@ -229,7 +220,7 @@ static void floor_raise(struct zn_mesh *m, struct zn_origin *o, uint64_t floor)
     if (floor > o->floor)
         o->floor = floor;
     uint32_t slot = o->oldest;
-    for (int i = 0; i < SEARCH_MAX && slot != ZN_NONE; i++) {
+    for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
         struct zn_served *s = &m->served[slot];
         slot = s->newer;
         if (s->id.seq <= o->floor && zn_served_is_done(m, s))
@@ -287,7 +278,7 @@ uint64_t zn_window_floor(const struct zn_mesh *m, const struct zn_served *s, uin
     if (s->origin == ZN_NONE)
         return 0;
     uint32_t slot = m->origins[s->origin].oldest;
-    for (int i = 0; i < SEARCH_MAX && slot != ZN_NONE; i++) {
+    for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
         const struct zn_served *old = &m->served[slot];
         if (old->call != ZN_NONE && m->calls[old->call].pending > 0 && old->id.seq <= floor)
             floor = old->id.seq - 1;

@@ -55,7 +55,7 @@ struct zn_msg {
     uint64_t floor;
     bool idempotent;
     int32_t code;
-    const struct zn_row *rows; /* rows_n of them */
+    struct zn_row *rows; /* rows_n of them */
     size_t rows_n;
     uint32_t need, have;
     const char *target; /* "" if absent */

@@ -123,6 +123,7 @@ static void start_connect(struct zn_link *l)
 {
     move(l, ZN_LINK_CONNECT);
     arm(l, CONNECT_US);
+    l->links->due |= bit(l); /* connecting may eat the first edge */
     if (open_socket(l) != 0)
         fail(l, ZN_WHY_HANDSHAKE);
 }
@@ -348,23 +349,12 @@ void zn_link_resolved(struct zn_link *l, const struct zn_resolved *answer)
 void zn_link_timer(struct zn_link *l)
 {
     switch (l->state) {
-    case ZN_LINK_BACKOFF:
-        start_resolve(l);
-        break;
-    case ZN_LINK_RESOLVE:
-        fail(l, ZN_WHY_UNRESOLVED);
-        break;
-    case ZN_LINK_PROBE:
-        fail(l, l->probe.connected ? ZN_WHY_HANDSHAKE : ZN_WHY_TIMEOUT);
-        break;
-    case ZN_LINK_CONNECT:
-        fail(l, ZN_WHY_HANDSHAKE);
-        break;
-    case ZN_LINK_FULL:
-        probe_full(l);
-        break;
-    default:
-        assert(!"no timer in this state");
+    case ZN_LINK_BACKOFF: start_resolve(l); break;
+    case ZN_LINK_RESOLVE: fail(l, ZN_WHY_UNRESOLVED); break;
+    case ZN_LINK_PROBE: fail(l, l->probe.connected ? ZN_WHY_HANDSHAKE : ZN_WHY_TIMEOUT); break;
+    case ZN_LINK_CONNECT: fail(l, ZN_WHY_HANDSHAKE); break;
+    case ZN_LINK_FULL: probe_full(l); break;
+    default: assert(!"no timer in this state");
     }
 }
 
@@ -383,11 +373,8 @@ void zn_link_turn(struct zn_link *l)
             come_up(l);
         break;
     case ZN_LINK_UP:
-    case ZN_LINK_FULL:
-        serve(l);
-        break;
-    default:
-        break; /* A stale report. */
+    case ZN_LINK_FULL: serve(l); break;
+    default: break; /* A stale report. */
     }
 }
 
@@ -400,7 +387,8 @@ bool zn_link_look(struct zn_link *l)
     bool out = (events & ZMQ_POLLOUT) != 0;
     if (out)
         l->sent_since_out = 0;
-    bool acts = (events & ZMQ_POLLIN) || out != (l->state == ZN_LINK_UP) || (out && l->owes_writable);
+    bool acts =
+        (events & ZMQ_POLLIN) || out != (l->state == ZN_LINK_UP) || (out && l->owes_writable);
     if (acts)
         l->links->due |= bit(l);
     return acts;

@@ -23,29 +23,25 @@
 #define GREETING_BYTES 64
 
 /* Signature, version 3.0, mechanism NULL, as a client; then the command READY with the socket type. */
-static const uint8_t words[] =
-    "\xff\0\0\0\0\0\0\0\0\x7f\x03\x00"
-    "NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-    "\0"
-    "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-    "\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06" "DEALER";
+static const uint8_t words[] = "\xff\0\0\0\0\0\0\0\0\x7f\x03\x00"
+                               "NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                               "\0"
+                               "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                               "\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06"
+                               "DEALER";
 #define WORDS_BYTES (sizeof words - 1)
 _Static_assert(WORDS_BYTES == GREETING_BYTES + 2 + 0x1c, "greeting and READY");
 
 static enum zn_why why_of(int error)
 {
     switch (error) {
-    case ECONNREFUSED:
-        return ZN_WHY_REFUSED;
+    case ECONNREFUSED: return ZN_WHY_REFUSED;
     case EHOSTUNREACH:
     case ENETUNREACH:
     case EHOSTDOWN:
-    case ENETDOWN:
-        return ZN_WHY_UNREACHABLE;
-    case ETIMEDOUT:
-        return ZN_WHY_TIMEOUT;
-    default:
-        return ZN_WHY_RESET;
+    case ENETDOWN: return ZN_WHY_UNREACHABLE;
+    case ETIMEDOUT: return ZN_WHY_TIMEOUT;
+    default: return ZN_WHY_RESET;
     }
 }
 

@@ -41,7 +41,7 @@ struct zn_carrier {
     struct zn_link *link; /* links_n of them, one per replica; our own stays idle */
     size_t links_n;
     bool resolver_due;
-    bool owned;      /* `owner` is known, since the first turn */
+    bool owned; /* `owner` is known, since the first turn */
     pthread_t owner;
 };
 

@@ -31,8 +31,8 @@ struct zn_server {
     struct zn_watch *watch;
     struct zn_routes *routes;
     size_t frame_max;
-    bool due, watch_due; /* there is something to read */
-    bool touched;        /* sent on since its events were read */
+    bool due, watch_due;         /* there is something to read */
+    bool touched;                /* sent on since its events were read */
     struct zn_envelope envelope; /* of the message that is being read */
 };
 
@@ -123,7 +123,8 @@ static int bind_port(struct zn_server *s, const struct zn_address *at, struct zm
         return 0;
     if (error == EADDRINUSE) {
         char text[160];
-        snprintf(text, sizeof text, "the port is taken: is another replica %s running? ", self->name);
+        snprintf(text, sizeof text, "the port is taken: is another replica %s running? ",
+                 self->name);
         return explain(diag, ZMQNET_EADDRINUSE, self->endpoint, text, "(ss -ltnp shows who)");
     }
     if (error == EMFILE || error == ENFILE)
@@ -145,8 +146,8 @@ static void del(const struct zn_server *s, int fd)
 static int open_sockets(struct zn_server *s, const struct zn_address *at, struct zmqnet_diag *diag)
 {
     const struct zn_server_config *c = &s->config;
-    int rc = zn_socket_make(c->context, ZMQ_ROUTER, c->message_max, zn_address_is_ipv6(at),
-                            &s->socket);
+    int rc =
+        zn_socket_make(c->context, ZMQ_ROUTER, c->message_max, zn_address_is_ipv6(at), &s->socket);
     if (rc != 0)
         return explain(diag, rc, c->self->endpoint, "no socket: ", zmqnet_error_text(rc));
     zn_socket_set_int(s->socket, ZMQ_ROUTER_MANDATORY, 1);
@@ -186,7 +187,7 @@ int zn_server_open(const struct zn_server_config *config, struct zn_server **out
     rc = open_sockets(s, &at, diag);
     if (rc != 0)
         goto close;
-    s->touched = true;
+    s->touched = s->watch_due = true; /* what came since bind and connect gave no edge */
     *out = s;
     return 0;
 

@@ -79,7 +79,8 @@ static unsigned take(struct zn_watch *w, uint16_t event, uint32_t value)
 
 static int attach(struct zn_watch *w, void *context, const char *address)
 {
-    int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | FAILED;
+    int events =
+        ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | FAILED;
     if (zmq_socket_monitor(w->bound, address, events) != 0)
         return ZMQNET_ENOFILE;
     w->end = zmq_socket(context, ZMQ_PAIR);
