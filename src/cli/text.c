@@ -77,6 +77,14 @@ static bool is_c1(const unsigned char *b, size_t i, size_t n)
     return b[i] == 0xc2 && i + 1 < n && b[i + 1] < 0xa0;
 }
 
+/* By hand: a body of many megabytes may be nothing but these, and the loop waits meanwhile. */
+static void add_hex(struct zn_text *t, unsigned char byte)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char hex[4] = {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
+    zn_text_bytes(t, hex, sizeof hex);
+}
+
 void zn_text_escaped(struct zn_text *t, const void *bytes, size_t n)
 {
     const unsigned char *b = bytes;
@@ -91,9 +99,9 @@ void zn_text_escaped(struct zn_text *t, const void *bytes, size_t n)
         if (b[i] == '\n' || b[i] == '\r' || b[i] == '\t')
             zn_text_add(t, b[i] == '\n' ? "\\n" : b[i] == '\r' ? "\\r" : "\\t");
         else
-            zn_text_printf(t, "\\x%02x", b[i]);
+            add_hex(t, b[i]);
         if (c1)
-            zn_text_printf(t, "\\x%02x", b[++i]);
+            add_hex(t, b[++i]);
         plain = i + 1;
     }
     if (n > plain)

@@ -577,8 +577,6 @@ static void count_stray(struct zn_mesh *m, int peer, const struct zn_msg *msg)
 static void row_not_run(struct zn_mesh *m, struct zn_call *c, int peer, int code)
 {
     struct zn_track *t = zn_call_track(m, c, peer);
-    if (t->unrun < UINT16_MAX)
-        t->unrun++;
     t->refused_full = true;
     if (code == ZMQNET_EHELLO)
         zn_peer_say_hello(m, peer);

@@ -43,7 +43,6 @@ struct zn_track {
     enum zn_row_state state;
     enum zn_why why;
     uint16_t sends;      /* times that it left */
-    uint16_t unrun;      /* answers that say: not run, my tables are full */
     bool refused_full;   /* the last answer was such: ask again soon */
     bool crossed;        /* sent to more than one life: the caller said that this does no harm */
     uint64_t life;       /* pinned: the life that it was first sent to; 0: not sent */

@@ -220,10 +220,9 @@ void zn_row_give_up(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_why 
 {
     const struct zn_track *t = zn_call_track(m, c, peer);
     bool was_sent = t->state == ZN_ROW_SENT || t->state == ZN_ROW_AGAIN;
-    bool never_ran = !was_sent || t->sends == t->unrun;
-    if (was_sent && never_ran && why == ZN_WHY_NO_ANSWER)
+    if (t->refused_full && why == ZN_WHY_NO_ANSWER)
         why = ZN_WHY_PEER_FULL;
-    zn_row_settle(m, c, peer, never_ran ? ZMQNET_NEVER_SENT : ZMQNET_UNACKED, why);
+    zn_row_settle(m, c, peer, was_sent ? ZMQNET_UNACKED : ZMQNET_NEVER_SENT, why);
 }
 
 /* A new life has answered. What the old one may have run is not run again, unless the caller said
