@@ -21,7 +21,10 @@
 #define ZN_MESSAGE_MAX_MAX (1u << 30)
 #define ZN_WHY_MAX 200 /* text of a cause, as it crosses the wire */
 #define ZN_PATTERN_NAME_MAX 16
-#define ZN_BODY_OVERHEAD 4096 /* a body's frame is at most this much longer, receipts aside */
+/* What a message takes beside its bodies, at most: two names, a text, the lives of all replicas. */
+#define ZN_MESSAGE_HEAD_MAX 1024
+#define ZN_ROW_HEAD_MAX 320
+#define ZN_BODY_OVERHEAD (ZN_MESSAGE_HEAD_MAX + ZN_REPLICAS_MAX * ZN_ROW_HEAD_MAX)
 #define ZN_ENVELOPE_FRAMES_MAX 8
 #define ZN_ENVELOPE_BYTES_MAX 512
 
@@ -35,7 +38,7 @@
 #define ZN_SERVED_MAX 16384 /* dedup window: requests being served, and stored answers */
 #define ZN_SERVED_BYTES_MAX (64u << 20)
 #define ZN_ORIGINS_MAX 65536       /* callers remembered by the dedup window */
-#define ZN_QUEUE_MESSAGES_MAX 4096 /* per peer: waiting to be sent */
+#define ZN_QUEUE_MESSAGES_MAX 2048 /* per peer: waiting to be sent */
 #define ZN_QUEUE_BYTES_MAX (64u << 20)
 #define ZN_WINDOW_MESSAGES_MAX 1024 /* per peer: sent and not answered */
 #define ZN_WINDOW_BYTES_MAX (64u << 20)
@@ -44,8 +47,9 @@
 #define ZN_PING_US (500 * ZN_MS)
 #define ZN_SILENT_US (3 * ZN_PING_US) /* a peer that was not heard for this long is down */
 #define ZN_HELLO_US (2 * ZN_SECOND)   /* a link whose hello is not answered by then is made anew */
-#define ZN_ORIGIN_KEEP_US (600 * ZN_SECOND)
-#define ZN_LAST_LOOK_US (20 * ZN_MS) /* a failed broadcast waits this long for those who may answer */
+#define ZN_ORIGIN_KEEP_US (330 * ZN_SECOND)
+#define ZN_LAST_LOOK_US                                                                            \
+    (20 * ZN_MS) /* a failed broadcast waits this long for those who may answer */
 #define ZN_RETRY_BACKOFF_MAX_US (ZN_SECOND)
 
 /* The loop. */
@@ -58,6 +62,10 @@ static_assert(ZN_REPLICAS_MAX <= 64, "a set of replicas is a 64-bit mask");
 static_assert(ZN_SERVED_MAX >= 2 * ZN_CALLS_MAX, "every open call may serve a request");
 static_assert(ZN_ORIGINS_MAX >= ZN_SERVED_MAX, "each served request has an origin");
 static_assert(ZN_ORIGIN_KEEP_US > 300 * ZN_SECOND, "longer than the longest request");
+static_assert(ZN_QUEUE_MESSAGES_MAX + ZN_WINDOW_MESSAGES_MAX < ZN_CALLS_MAX,
+              "one stuck peer does not fill the request table");
+static_assert(ZN_MESSAGE_HEAD_MAX > 8 * ZN_REPLICAS_MAX + 3 * ZN_NAME_MAX + ZN_WHY_MAX, "head");
+static_assert(ZN_ROW_HEAD_MAX > ZN_NAME_MAX + ZN_WHY_MAX, "row");
 static_assert(ZN_BATCH_BYTES_MAX <= ZN_WINDOW_BYTES_MAX, "a batch fits the window");
 
 #endif

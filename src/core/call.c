@@ -31,6 +31,8 @@ static void call_move(struct zn_call *c, enum zn_call_state to)
     c->state = to;
 }
 
+static void settle_all(struct zn_mesh *m, struct zn_call *c, enum zn_why why);
+
 /* ---- slots ---- */
 
 /* Out of the list that it is in, to the end of another; NULL: into none. */
@@ -80,19 +82,50 @@ uint64_t zn_own_floor(const struct zn_mesh *m)
     return m->own.oldest == ZN_NONE ? m->seq : m->calls[m->own.oldest].id.seq - 1;
 }
 
-/* A free slot; a kept receipt, and the id that it belongs to, is given up for it if need be. */
+static bool has_room(const struct zn_mesh *m, size_t bytes)
+{
+    bool slot = m->calls_free != ZN_NONE || m->calls_fresh < m->limits.calls_max;
+    return slot && m->call_bytes + bytes <= m->limits.call_bytes_max;
+}
+
+/* The oldest call that is complete and whose stragglers still go on; NULL: none among the oldest. */
+static struct zn_call *lingering_oldest(struct zn_mesh *m)
+{
+    if (m->lingering.oldest != ZN_NONE)
+        return &m->calls[m->lingering.oldest];
+    uint32_t slot = m->own.oldest;
+    for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
+        if (m->calls[slot].state == ZN_CALL_REPORTED)
+            return &m->calls[slot];
+        slot = m->calls[slot].next;
+    }
+    return NULL;
+}
+
+/* Make room: give up the oldest receipt that is only kept for repeats, and the id that it belongs to,
+ * or else the stragglers of the oldest call that is complete. One slow peer must not use up a table
+ * that all requests need. */
+static bool make_room(struct zn_mesh *m)
+{
+    struct zn_call *c = kept_oldest(m);
+    if (c) {
+        zn_window_free(m, &m->served[c->served]);
+        return true;
+    }
+    c = lingering_oldest(m);
+    if (!c)
+        return false;
+    settle_all(m, c, ZN_WHY_NO_ROOM);
+    if (c->in == &m->ended)
+        zn_call_free(m, c); /* reported in an earlier step: no action points to it */
+    return true;
+}
+
 static struct zn_call *slot_take(struct zn_mesh *m, size_t bytes)
 {
-    for (;;) {
-        bool fits = m->call_bytes + bytes <= m->limits.call_bytes_max;
-        bool fresh = m->calls_fresh < m->limits.calls_max;
-        if (fits && (m->calls_free != ZN_NONE || fresh))
-            break;
-        struct zn_call *kept = kept_oldest(m);
-        if (!kept)
+    while (!has_room(m, bytes))
+        if (!make_room(m))
             return NULL;
-        zn_window_free(m, &m->served[kept->served]);
-    }
     uint32_t slot = m->calls_free;
     if (slot != ZN_NONE)
         m->calls_free = m->calls[slot].next;
@@ -199,7 +232,7 @@ void zn_call_free(struct zn_mesh *m, struct zn_call *c)
     zn_index_del(&m->calls_by_id, c->slot);
     for (int p = 0; p < (int)m->n; p++)
         zn_blob_drop(&zn_call_row(m, c, p)->reply);
-    m->call_bytes -= zn_blob_bytes(c->body);
+    m->call_bytes -= zn_blob_bytes(c->body) + c->reply_bytes;
     zn_blob_drop(&c->wire);
     zn_blob_drop(&c->body);
     call_move(c, ZN_CALL_FREE);
@@ -240,11 +273,10 @@ void zn_calls_free_ended(struct zn_mesh *m)
         zn_call_free(m, &m->calls[m->ended.oldest]);
 }
 
-void zn_call_detach(struct zn_mesh *m, struct zn_call *c)
+void zn_call_detach(struct zn_call *c)
 {
+    assert(c->pending > 0);
     c->served = ZN_NONE;
-    if (c->pending == 0)
-        call_finish(m, c);
 }
 
 /* What a row shows while it is still under way. */
@@ -308,7 +340,8 @@ static const char *status_why(struct zn_mesh *m, const struct zn_call *c)
     if (c->ask == ZN_ASK_ALL && !zn_is_client(m))
         return zmqnet_error_text(c->status);
     int peer = zn_is_client(m) ? c->via : c->target;
-    return zn_why_text(zn_call_track(m, c, peer)->why);
+    enum zn_why why = zn_call_track(m, c, peer)->why;
+    return why == ZN_WHY_NONE ? zmqnet_error_text(c->status) : zn_why_text(why);
 }
 
 /* `receipt`: the coordinator's answer to a client, NULL: what we know ourselves. */
@@ -343,6 +376,8 @@ static void call_complete(struct zn_mesh *m, struct zn_call *c, int status,
     c->status = status;
     call_move(c, ZN_CALL_REPORTED);
     m->calls_open--;
+    if (!is_own(m, c))
+        call_list(m, c, &m->lingering);
     if (c->served == ZN_NONE)
         emit_done(m, c, receipt);
     else
@@ -421,7 +456,8 @@ static void call_evaluate(struct zn_mesh *m, struct zn_call *c)
 
 static void emit_progress(struct zn_mesh *m, struct zn_call *c, int peer)
 {
-    if (!c->progress || m->closing)
+    /* After the completion nobody listens any more: the tag may be gone. */
+    if (!c->progress || c->state == ZN_CALL_REPORTED || m->closing)
         return;
     struct zn_action *a = zn_emit(m, ZN_ACT_PROGRESS);
     a->tag = c->tag;
@@ -441,6 +477,20 @@ void zn_call_row_settled(struct zn_mesh *m, struct zn_call *c, int peer)
     call_evaluate(m, c);
 }
 
+/* The replies of one receipt have to fit one frame, and all of them the table's memory. */
+static enum zn_why reply_keep(struct zn_mesh *m, struct zn_call *c, struct zn_row *r,
+                              struct zn_blob *reply)
+{
+    size_t bytes = zn_blob_bytes(reply);
+    if (c->reply_bytes + bytes > m->limits.message_max ||
+        m->call_bytes + bytes > m->limits.call_bytes_max)
+        return ZN_WHY_REPLY_DROPPED;
+    c->reply_bytes += bytes;
+    m->call_bytes += bytes;
+    r->reply = zn_blob_ref(reply);
+    return ZN_WHY_NONE;
+}
+
 /* ---- beginning ---- */
 
 /* Refused before it began: no row, no id. */
@@ -454,7 +504,7 @@ static void refuse_call(struct zn_mesh *m, const struct zn_call_spec *spec, int 
 void zn_call_begin(struct zn_mesh *m, const struct zn_call_spec *spec)
 {
     struct zn_call *c;
-    if (m->draining || m->closing) {
+    if (m->draining) {
         zn_count(m, ZN_COUNT_closing);
         refuse_call(m, spec, ZMQNET_ECLOSED);
         return;
@@ -539,9 +589,9 @@ void zn_call_self_done(struct zn_mesh *m, struct zn_call *c, int code, struct zn
 {
     struct zn_row *r = zn_call_row(m, c, m->self);
     r->code = code;
-    r->reply = zn_blob_ref(reply);
+    enum zn_why why = reply_keep(m, c, r, reply);
     c->held = true;
-    zn_row_settle(m, c, m->self, code == 0 ? ZMQNET_SELF : ZMQNET_REFUSED, ZN_WHY_NONE);
+    zn_row_settle(m, c, m->self, code == 0 ? ZMQNET_SELF : ZMQNET_REFUSED, why);
     if (c->ask == ZN_ASK_ALL && code == 0)
         bounce(m, c);
     else if (c->ask == ZN_ASK_ALL)
@@ -577,9 +627,10 @@ static void count_stray(struct zn_mesh *m, int peer, const struct zn_msg *msg)
 static void row_not_run(struct zn_mesh *m, struct zn_call *c, int peer, int code)
 {
     struct zn_track *t = zn_call_track(m, c, peer);
-    t->refused_full = true;
+    t->not_run = true;
+    t->why = code == ZMQNET_ECLOSED ? ZN_WHY_CLOSING : ZN_WHY_PEER_FULL;
     if (code == ZMQNET_EHELLO)
-        zn_peer_say_hello(m, peer);
+        zn_peer_hello_again(m, peer);
     uint64_t backoff_us = 10 * ZN_MS << (c->backoffs < 7 ? c->backoffs : 7);
     if (backoff_us > ZN_RETRY_BACKOFF_MAX_US)
         backoff_us = ZN_RETRY_BACKOFF_MAX_US;
@@ -625,12 +676,27 @@ static void client_answered(struct zn_mesh *m, struct zn_call *c, struct zn_msg 
     zn_row_settle(m, c, c->via, ZMQNET_ACKED, ZN_WHY_NONE);
 }
 
-static bool is_receipt(const struct zn_msg *msg) { return msg->rows_n > 0 || msg->status != NULL; }
+/* Does it answer what was asked? A coordinator with our own peers file names our replicas, in order. */
+static bool is_receipt(const struct zn_mesh *m, const struct zn_call *c, const struct zn_msg *msg)
+{
+    if (msg->code > 0 || msg->code < ZN_ERROR_LAST)
+        return false;
+    if (c->ask == ZN_ASK_STATUS)
+        return msg->status != NULL && msg->code == 0;
+    if (c->ask == ZN_ASK_ONE)
+        return msg->rows_n == 1;
+    if (m->peers[c->via].config_differs)
+        return msg->rows_n > 0;
+    for (uint32_t i = 0; i < m->n && i < msg->rows_n; i++)
+        if (strcmp(msg->rows[i].name, m->peers[i].name) != 0)
+            return false;
+    return msg->rows_n == m->n;
+}
 
 static void row_answered(struct zn_mesh *m, struct zn_call *c, int peer, struct zn_msg *msg)
 {
     struct zn_row *r = zn_call_row(m, c, peer);
-    if (zn_is_client(m) && is_receipt(msg)) {
+    if (zn_is_client(m) && is_receipt(m, c, msg)) {
         client_answered(m, c, msg);
     } else if (msg->code < 0) {
         row_rejected(m, c, peer, msg->code);
@@ -638,8 +704,8 @@ static void row_answered(struct zn_mesh *m, struct zn_call *c, int peer, struct 
         zn_count_bad(m, ZN_COUNT_bad_protobuf, peer);
     } else {
         r->code = msg->code;
-        r->reply = zn_blob_ref(msg->body);
-        zn_row_settle(m, c, peer, msg->code == 0 ? ZMQNET_ACKED : ZMQNET_REFUSED, ZN_WHY_NONE);
+        enum zn_why why = reply_keep(m, c, r, msg->body);
+        zn_row_settle(m, c, peer, msg->code == 0 ? ZMQNET_ACKED : ZMQNET_REFUSED, why);
     }
 }
 
@@ -721,13 +787,19 @@ static void call_expire(struct zn_mesh *m, struct zn_call *c, enum zn_why why)
     }
 }
 
+void zn_call_drop_wire(struct zn_call *c)
+{
+    zn_blob_drop(&c->wire);
+    c->lives_n = 0;
+}
+
 /* Put what was sent and not answered into the queues again. */
 static void resend(struct zn_mesh *m, struct zn_call *c, bool only_refused)
 {
-    zn_blob_drop(&c->wire);
+    zn_call_drop_wire(c);
     for (int p = 0; p < (int)m->n; p++) {
         const struct zn_track *t = zn_call_track(m, c, p);
-        if (t->state == ZN_ROW_SENT && (!only_refused || t->refused_full))
+        if (t->state == ZN_ROW_SENT && (!only_refused || t->not_run))
             zn_row_again(m, c, p);
     }
 }
@@ -773,28 +845,23 @@ void zn_calls_close(struct zn_mesh *m)
 
 /* ---- links ---- */
 
-bool zn_call_waits_for_link(const struct zn_mesh *m, const struct zn_call *c)
-{
-    (void)c;
-    return zn_is_client(m);
-}
-
 bool zn_call_unassign(struct zn_mesh *m, struct zn_call *c, int peer)
 {
     if (!zn_is_client(m) || m->via_only >= 0 || c->ask == ZN_ASK_STATUS)
         return false;
     zn_row_unqueue(m, c, peer);
+    zn_call_drop_wire(c);
     c->via = -1;
     client_assign(m, c);
     return true;
 }
 
-void zn_call_peer_greeted(struct zn_mesh *m, int peer)
+void zn_calls_assign(struct zn_mesh *m)
 {
-    (void)peer;
-    if (!zn_is_client(m))
-        return;
-    for (uint32_t i = m->own.oldest; i != ZN_NONE; i = m->calls[i].next)
-        if (m->calls[i].state == ZN_CALL_OPEN && m->calls[i].via < 0)
-            client_assign(m, &m->calls[i]);
+    for (uint32_t i = m->own.oldest, next; i != ZN_NONE; i = next) {
+        struct zn_call *c = &m->calls[i];
+        next = c->next;
+        if (c->state == ZN_CALL_OPEN && c->via < 0)
+            client_assign(m, c);
+    }
 }

@@ -7,7 +7,7 @@
 
 #include <assert.h>
 
-static void list_check(const struct zn_mesh *m, const struct zn_rows *list, int peer,
+static void list_check(const struct zn_mesh *m, const struct zn_row_list *list, int peer,
                        bool in_flight)
 {
     uint32_t n = 0, prev = ZN_NONE;
@@ -41,12 +41,14 @@ static void peer_check(const struct zn_mesh *m, int peer)
 static size_t call_check(const struct zn_mesh *m, const struct zn_call *c)
 {
     uint32_t pending = 0, have = 0;
+    size_t reply_bytes = 0;
     if (c->state == ZN_CALL_FREE)
         return 0;
     assert(!c->held);
     for (int p = 0; p < (int)m->n; p++) {
         uint32_t row = zn_row_number(m, c, p);
         bool member = zn_is_client(m) ? p == c->via : c->ask == ZN_ASK_ALL || p == c->target;
+        reply_bytes += zn_blob_bytes(m->rows[row].reply);
         if (!member)
             continue;
         if (m->tracks[row].state != ZN_ROW_SETTLED)
@@ -58,7 +60,8 @@ static size_t call_check(const struct zn_mesh *m, const struct zn_call *c)
     assert(unassigned || c->pending == pending);
     assert(zn_is_client(m) || c->have == have);
     assert(c->pending == 0 || zn_timer_is_set(&c->timer));
-    return zn_blob_bytes(c->body);
+    assert(reply_bytes == c->reply_bytes);
+    return zn_blob_bytes(c->body) + reply_bytes;
 }
 
 static size_t served_check(const struct zn_mesh *m, const struct zn_served *s)

@@ -28,6 +28,9 @@
 /* How far a list is searched for a slot to give back: the old ones stand in front. */
 #define ZN_SEARCH_MAX 64
 
+/* The last of the error codes: what is below is none. */
+#define ZN_ERROR_LAST ZMQNET_ESECURITY
+
 /* ---- rows: one for each call and peer ---- */
 
 enum zn_row_state {
@@ -43,7 +46,7 @@ struct zn_track {
     enum zn_row_state state;
     enum zn_why why;
     uint16_t sends;      /* times that it left */
-    bool refused_full;   /* the last answer was such: ask again soon */
+    bool not_run;        /* the last answer was such: ask again soon */
     bool crossed;        /* sent to more than one life: the caller said that this does no harm */
     uint64_t life;       /* pinned: the life that it was first sent to; 0: not sent */
     uint64_t sent_us;    /* first sending; before that, and for ourselves, the beginning */
@@ -51,7 +54,7 @@ struct zn_track {
 };
 
 /* A doubly linked list of rows. */
-struct zn_rows {
+struct zn_row_list {
     uint32_t head, tail, n;
     size_t bytes;
 };
@@ -77,7 +80,8 @@ struct zn_call {
     struct zmqnet_id id;
     uint64_t floor; /* of a client's id: what the client has finished */
     struct zn_blob *body, *wire;
-    size_t lives_n; /* of lives in m->lives: whom the encoding in wire is meant for */
+    size_t reply_bytes; /* of all rows */
+    size_t lives_n;     /* of lives in m->lives: whom the encoding in wire is meant for */
     uint64_t start_us, deadline_us;
     uint64_t retry_us; /* when the next attempt begins; UINT64_MAX: there is none */
     uint64_t look_us; /* quorum is impossible: how long those that can still answer are waited for */
@@ -161,15 +165,17 @@ struct zn_peer {
     uint64_t asked_us; /* our hello or the ping that is not answered yet */
     uint64_t ping_seq;
     bool pinging;
+    bool asked_again; /* our hello is out once more, on a link that was greeted before */
     uint32_t rtt_us;
     struct zn_timer timer;
 
+    uint64_t noted_us; /* when a hello of it was last logged */
     zn_route in_route; /* the connection on which it said hello to us; 0: none */
     uint64_t in_life, in_heard_us;
     zn_route rival_route; /* a hello of another life that waits for proof that ours is dead */
     uint64_t rival_life;
 
-    struct zn_rows queue, flight;
+    struct zn_row_list queue, flight;
     uint32_t frame[ZN_BATCH_MESSAGES_MAX]; /* rows of the frame that was emitted last */
     uint32_t frame_n;
     struct zn_answers answers;
@@ -184,7 +190,7 @@ struct zn_mesh {
     const char *self_name, *pattern;
     uint32_t n;
     int self, via_only;
-    uint64_t life, opened_us, now_us, last_tick_us, seq;
+    uint64_t life, opened_us, now_us, seq;
     struct zn_rand rand;
     struct zn_actions *out;
     size_t out_max;
@@ -199,10 +205,11 @@ struct zn_mesh {
     struct zn_track *tracks; /* n for each call */
     uint64_t *lives;         /* n for each call */
     uint32_t calls_fresh, calls_free, calls_open;
-    struct zn_ages own;   /* calls of our own origin: the oldest is the floor */
-    struct zn_ages kept;  /* receipts of others' calls that may still be asked for */
-    struct zn_ages ended; /* freed in the next step: the actions of this one point to them */
-    uint32_t answered;    /* served requests without an id, freed likewise; by answer_next */
+    struct zn_ages own;       /* calls of our own origin: the oldest is the floor */
+    struct zn_ages lingering; /* complete calls of others whose stragglers go on */
+    struct zn_ages kept;      /* receipts of others' calls that may still be asked for */
+    struct zn_ages ended;     /* freed in the next step: the actions of this one point to them */
+    uint32_t answered;        /* served requests without an id, freed likewise; by answer_next */
     size_t call_bytes;
     struct zn_index calls_by_id;
 
@@ -219,6 +226,7 @@ struct zn_mesh {
     uint64_t counters[ZN_COUNTERS_N];
     uint64_t noted[ZN_COUNTERS_N]; /* value when it was last logged */
     uint64_t noted_us[ZN_COUNTERS_N];
+    uint64_t stranger_noted_us;
     zmqnet_status view;
     struct zmqnet_peer_status view_peers[ZN_REPLICAS_MAX];
     struct zmqnet_counter view_counters[ZN_COUNTERS_N];
@@ -252,6 +260,8 @@ static inline struct zn_call *zn_row_call(struct zn_mesh *m, uint32_t row)
 
 /* mesh.c */
 struct zn_action *zn_emit(struct zn_mesh *m, enum zn_action_type type);
+/* Of what a hello brought, which strangers can send at will: at most once a second for each peer. */
+void zn_note_hello(struct zn_mesh *m, enum zn_note_id id, int peer, enum zn_why why);
 void zn_note_peer(struct zn_mesh *m, enum zn_note_id id, int peer, enum zn_why why);
 /* A message of ours with type, kind and sender set. */
 struct zn_msg zn_message(const struct zn_mesh *m, enum zn_type type, enum zn_kind kind);
@@ -276,13 +286,13 @@ void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us);
 void zn_peer_heard(struct zn_mesh *m, int peer);
 void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg);
 void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg);
-void zn_peer_say_hello(struct zn_mesh *m, int peer);
+void zn_peer_hello_again(struct zn_mesh *m, int peer);
 /* A hello, ping or bye that came on our port. */
 void zn_peer_hello_asked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg);
 void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg);
 
 /* rows.c */
-void zn_rows_init(struct zn_rows *list);
+void zn_row_list_init(struct zn_row_list *list);
 void zn_row_begin(struct zn_mesh *m, struct zn_call *c, int peer);
 void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer);
 void zn_row_unsend(struct zn_mesh *m, uint32_t row);
@@ -294,7 +304,9 @@ void zn_row_settle(struct zn_mesh *m, struct zn_call *c, int peer, enum zmqnet_o
 /* Nothing more will come of it: NEVER_SENT if that is certain, else UNACKED. */
 void zn_row_give_up(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_why why);
 /* What a change of the peer means for the rows that wait for it. */
+void zn_rows_peer_knows_us(struct zn_mesh *m, int peer);
 void zn_rows_peer_greeted(struct zn_mesh *m, int peer);
+void zn_rows_link_lost(struct zn_mesh *m, int peer);
 void zn_rows_peer_down(struct zn_mesh *m, int peer, enum zn_why why);
 bool zn_row_may_leave(struct zn_mesh *m, int peer);
 void zn_rows_update_sendable(struct zn_mesh *m, int peer);
@@ -314,14 +326,16 @@ void zn_call_reply(struct zn_mesh *m, int peer, struct zn_msg *msg);
 void zn_call_tick(struct zn_mesh *m, struct zn_call *c);
 /* A row was settled: count, report, free as is due. */
 void zn_call_row_settled(struct zn_mesh *m, struct zn_call *c, int peer);
-void zn_call_peer_greeted(struct zn_mesh *m, int peer);
-bool zn_call_waits_for_link(const struct zn_mesh *m, const struct zn_call *c);
+/* Give a client's calls that have no coordinator yet one, if there is any. */
+void zn_calls_assign(struct zn_mesh *m);
 /* Client without a fixed coordinator: what was not sent may go elsewhere. True: it does. */
 bool zn_call_unassign(struct zn_mesh *m, struct zn_call *c, int peer);
 void zn_call_free(struct zn_mesh *m, struct zn_call *c);
+/* The encoding is out of date: whom it is meant for, or the attempt, has changed. */
+void zn_call_drop_wire(struct zn_call *c);
 void zn_calls_free_ended(struct zn_mesh *m);
 /* Its receipt was answered and nobody can ask for it again: its stragglers go on alone. */
-void zn_call_detach(struct zn_mesh *m, struct zn_call *c);
+void zn_call_detach(struct zn_call *c);
 void zn_calls_close(struct zn_mesh *m);
 uint64_t zn_call_token(const struct zn_call *c);
 struct zn_call *zn_call_by_token(struct zn_mesh *m, uint64_t token);
@@ -332,6 +346,7 @@ uint32_t zn_quorum_need(int32_t quorum, uint32_t of);
 /* serve.c */
 void zn_serve(struct zn_mesh *m, zn_route route, struct zn_msg *msg);
 void zn_serve_answer(struct zn_mesh *m, uint64_t token, int code, struct zn_blob *reply);
+bool zn_is_replica_origin(const struct zn_mesh *m, uint64_t origin);
 /* Its call is complete: the receipt is due. */
 void zn_serve_receipt(struct zn_mesh *m, struct zn_call *c);
 void zn_serve_refuse(struct zn_mesh *m, zn_route route, const struct zn_msg *msg, int code);

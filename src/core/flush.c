@@ -29,7 +29,7 @@ static uint64_t life_for(const struct zn_mesh *m, const struct zn_track *t, int 
     return p->greeting == ZN_GREET_DONE ? p->life : 0;
 }
 
-static bool wire_covers(const struct zn_mesh *m, const struct zn_call *c, uint64_t life)
+static bool lives_hold(const struct zn_mesh *m, const struct zn_call *c, uint64_t life)
 {
     const uint64_t *lives = &m->lives[zn_row_number(m, c, 0)];
     for (size_t i = 0; i < c->lives_n; i++)
@@ -42,8 +42,6 @@ static bool wire_covers(const struct zn_mesh *m, const struct zn_call *c, uint64
 static void lives_collect(struct zn_mesh *m, struct zn_call *c)
 {
     uint64_t *lives = &m->lives[zn_row_number(m, c, 0)];
-    zn_blob_drop(&c->wire);
-    c->lives_n = 0;
     for (int p = 0; p < (int)m->n; p++) {
         uint64_t life = life_for(m, zn_call_track(m, c, p), p);
         if (life != 0)
@@ -74,6 +72,15 @@ static const char *target_of(const struct zn_mesh *m, const struct zn_call *c)
     return m->peers[c->target >= 0 ? c->target : c->via].name;
 }
 
+/* A client with several coordinators tells none: the next one would refuse what the last one is still
+ * sending as too old. */
+static uint64_t floor_of(const struct zn_mesh *m, const struct zn_call *c)
+{
+    if (c->id.origin != m->life)
+        return c->floor;
+    return zn_is_client(m) && m->via_only < 0 ? 0 : zn_own_floor(m);
+}
+
 static struct zn_msg request_message(struct zn_mesh *m, struct zn_call *c)
 {
     struct zn_msg msg = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, kind_of(m, c));
@@ -84,7 +91,7 @@ static struct zn_msg request_message(struct zn_mesh *m, struct zn_call *c)
     msg.budget_ms = budget_ms(m, c);
     msg.attempt = c->attempt;
     msg.quorum = zn_is_client(m) ? c->quorum : 0;
-    msg.floor = c->id.origin == m->life ? zn_own_floor(m) : c->floor;
+    msg.floor = floor_of(m, c);
     msg.idempotent = c->idempotent;
     msg.target = target_of(m, c);
     return msg;
@@ -95,8 +102,9 @@ static void emit_request(struct zn_mesh *m, struct zn_call *c, int peer)
     struct zn_peer *p = &m->peers[peer];
     const struct zn_track *t = zn_call_track(m, c, peer);
     uint64_t life = t->life ? t->life : p->life;
-    if (!c->wire || !wire_covers(m, c, life))
+    if (c->lives_n == 0)
         lives_collect(m, c);
+    assert(lives_hold(m, c, life));
     struct zn_action *a = zn_emit(m, ZN_ACT_SEND);
     a->peer = peer;
     a->msg = request_message(m, c);
@@ -118,7 +126,7 @@ static void flush_requests(struct zn_mesh *m, int peer)
     size_t bytes = 0;
     while (p->frame_n < ZN_BATCH_MESSAGES_MAX && room_for(m, 1) && zn_row_may_leave(m, peer)) {
         struct zn_call *c = zn_row_call(m, p->queue.head);
-        bytes += zn_blob_bytes(c->body);
+        bytes += zn_blob_bytes(c->body) + ZN_MESSAGE_HEAD_MAX;
         if (last && bytes > ZN_BATCH_BYTES_MAX)
             break;
         if (last)
@@ -173,17 +181,36 @@ static void emit_receipt(struct zn_mesh *m, struct zn_served *s)
     zn_count(m, ZN_COUNT_messages_out);
 }
 
+/* How large a message gets, about: its body or the replies in its receipt, and the heads. */
+static size_t message_bytes(const struct zn_msg *msg)
+{
+    size_t bytes = zn_blob_bytes(msg->body);
+    for (size_t i = 0; i < msg->rows_n; i++)
+        bytes += zn_blob_bytes(msg->rows[i].reply) + ZN_ROW_HEAD_MAX;
+    return bytes + ZN_MESSAGE_HEAD_MAX;
+}
+
+/* What is in the frame that the last reply went into. */
+struct filling {
+    uint32_t messages;
+    size_t bytes;
+};
+
 /* Put the action just emitted into one frame with the one before, if both are for one connection. */
-static void join_previous(struct zn_mesh *m, uint32_t *in_frame)
+static void join_previous(struct zn_mesh *m, struct filling *f)
 {
     struct zn_action *now = &m->out->at[m->out->n - 1];
-    struct zn_action *before = m->out->n > 1 ? now - 1 : NULL;
-    bool batched = now->msg.kind != ZN_LEGACY && before && before->type == ZN_ACT_REPLY &&
-                   before->route == now->route && before->msg.kind != ZN_LEGACY &&
-                   *in_frame < ZN_BATCH_MESSAGES_MAX;
-    *in_frame = batched ? *in_frame + 1 : 1;
-    if (batched)
+    struct zn_action *before = f->messages > 0 ? now - 1 : NULL;
+    size_t bytes = message_bytes(&now->msg);
+    bool fits = f->messages < ZN_BATCH_MESSAGES_MAX && f->bytes + bytes <= ZN_BATCH_BYTES_MAX;
+    if (before && fits && before->route == now->route && now->msg.kind != ZN_LEGACY &&
+        before->msg.kind != ZN_LEGACY) {
         before->more = true;
+        f->messages++;
+        f->bytes += bytes;
+    } else {
+        *f = (struct filling){1, bytes};
+    }
 }
 
 /* Without an id nobody can ask again. */
@@ -195,7 +222,7 @@ static void answered_once(struct zn_mesh *m, struct zn_served *s)
 
 static void flush_answers(struct zn_mesh *m, struct zn_answers *list)
 {
-    uint32_t in_frame = 0;
+    struct filling frame = {0, 0};
     while (list->head != ZN_NONE && room_for(m, 2)) {
         struct zn_served *s = &m->served[list->head];
         list->head = s->answer_next;
@@ -203,11 +230,11 @@ static void flush_answers(struct zn_mesh *m, struct zn_answers *list)
             list->tail = ZN_NONE;
         if (s->answers & ZN_ANSWER_REQUEST) {
             emit_result(m, s);
-            join_previous(m, &in_frame);
+            join_previous(m, &frame);
         }
         if (s->answers & ZN_ANSWER_SUBMIT) {
             emit_receipt(m, s);
-            join_previous(m, &in_frame);
+            join_previous(m, &frame);
         }
         s->answers = 0;
         if (s->origin == ZN_NONE)
@@ -221,7 +248,7 @@ void zn_flush_free_answered(struct zn_mesh *m)
         struct zn_served *s = &m->served[m->answered];
         m->answered = s->answer_next;
         if (s->call != ZN_NONE && m->calls[s->call].pending > 0) {
-            zn_call_detach(m, &m->calls[s->call]);
+            zn_call_detach(&m->calls[s->call]);
             s->call = ZN_NONE;
         }
         zn_window_free(m, s);

@@ -24,6 +24,15 @@ struct zn_action *zn_emit(struct zn_mesh *m, enum zn_action_type type)
     return a;
 }
 
+void zn_note_hello(struct zn_mesh *m, enum zn_note_id id, int peer, enum zn_why why)
+{
+    uint64_t *last_us = peer < 0 ? &m->stranger_noted_us : &m->peers[peer].noted_us;
+    if (*last_us != 0 && m->now_us - *last_us < ZN_SECOND)
+        return;
+    *last_us = m->now_us;
+    zn_note_peer(m, id, peer, why);
+}
+
 void zn_note_peer(struct zn_mesh *m, enum zn_note_id id, int peer, enum zn_why why)
 {
     struct zn_action *a = zn_emit(m, ZN_ACT_NOTE);
@@ -47,6 +56,7 @@ void zn_send_now(struct zn_mesh *m, int peer, const struct zn_msg *msg)
     struct zn_action *a = zn_emit(m, ZN_ACT_SEND);
     a->peer = peer;
     a->msg = *msg;
+    m->peers[peer].frame_n = 0; /* if this one is not taken, the frame before it was */
     zn_count(m, ZN_COUNT_messages_out);
 }
 
@@ -128,9 +138,9 @@ int zn_mesh_open(const struct zn_mesh_config *config, uint64_t now_us, struct zn
     m->self_name = m->self < 0 ? "" : config->peers->replicas[m->self].name;
     m->pattern = config->pattern;
     m->life = config->life;
-    m->opened_us = m->now_us = m->last_tick_us = now_us;
+    m->opened_us = m->now_us = now_us;
     m->calls_free = ZN_NONE;
-    m->own = m->kept = m->ended = (struct zn_ages){ZN_NONE, ZN_NONE};
+    m->own = m->kept = m->lingering = m->ended = (struct zn_ages){ZN_NONE, ZN_NONE};
     m->answered = m->served_free = m->served_oldest = m->served_newest = ZN_NONE;
     m->origins_lru = m->origins_mru = ZN_NONE;
     m->client_answers = (struct zn_answers){ZN_NONE, ZN_NONE};
@@ -189,12 +199,12 @@ static void begin(struct zn_mesh *m)
 
 static void tick(struct zn_mesh *m)
 {
-    uint64_t gap_us = m->now_us - m->last_tick_us;
-    if (gap_us > ZN_PING_US + ZN_PING_US / 2)
-        zn_peers_forgive(m, gap_us);
-    m->last_tick_us = m->now_us;
-    /* One timer emits at most the rows of a call and its completion. What is left stays due. */
-    size_t room = m->n + 4;
+    uint64_t due_us = zn_heap_next_us(&m->heap);
+    if (due_us < m->now_us && m->now_us - due_us > ZN_PING_US)
+        zn_peers_forgive(m, m->now_us - due_us);
+    /* The worst timer is that of a peer that goes down under every open call. What there is no room
+     * for stays due. */
+    size_t room = 2 * (size_t)m->limits.calls_max + m->n;
     struct zn_timer *t;
     while (m->out->n + room < m->out_max && (t = zn_heap_pop_due(&m->heap, m->now_us)) != NULL) {
         if (t->tag & ZN_TAG_PEER)
@@ -273,8 +283,9 @@ uint64_t zn_mesh_next_us(const struct zn_mesh *m)
     return m->begun ? zn_heap_next_us(&m->heap) : 0;
 }
 
-/* The worst step is a peer that goes down under every open call: each reports progress and completes. */
+/* Each open call can complete and report progress in one step, and a tick wants room for that twice,
+ * so that one such timer does not end it. */
 size_t zn_mesh_actions_max(const struct zn_mesh *m)
 {
-    return 2 * (size_t)m->limits.calls_max + 4 * (size_t)m->n + ZN_BATCH_MESSAGES_MAX;
+    return 4 * (size_t)m->limits.calls_max + 4 * (size_t)m->n + ZN_BATCH_MESSAGES_MAX;
 }

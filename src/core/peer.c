@@ -75,7 +75,7 @@ static void greeting_move(struct zn_mesh *m, int peer, enum zn_greeting to)
     struct zn_peer *p = &m->peers[peer];
     assert(allowed[p->greeting][to]);
     p->greeting = to;
-    p->pinging = false;
+    p->pinging = p->asked_again = false;
     zn_rows_update_sendable(m, peer);
     timer_update(m, peer);
 }
@@ -88,8 +88,8 @@ void zn_peer_open(struct zn_mesh *m, int peer)
     p->why = ZN_WHY_CONNECTING;
     p->since_us = m->now_us;
     p->answers = (struct zn_answers){ZN_NONE, ZN_NONE};
-    zn_rows_init(&p->queue);
-    zn_rows_init(&p->flight);
+    zn_row_list_init(&p->queue);
+    zn_row_list_init(&p->flight);
     zn_timer_init(&p->timer, ZN_TAG_PEER | (uint32_t)peer);
 }
 
@@ -104,7 +104,7 @@ void zn_peer_want(struct zn_mesh *m, int peer)
 
 /* ---- our link ---- */
 
-void zn_peer_say_hello(struct zn_mesh *m, int peer)
+static void say_hello(struct zn_mesh *m, int peer)
 {
     struct zn_msg hello = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, ZN_HELLO);
     hello.life = m->life;
@@ -115,6 +115,15 @@ void zn_peer_say_hello(struct zn_mesh *m, int peer)
     zn_send_now(m, peer, &hello);
 }
 
+/* It has lost our hello. */
+void zn_peer_hello_again(struct zn_mesh *m, int peer)
+{
+    if (m->peers[peer].asked_again)
+        return;
+    m->peers[peer].asked_again = true;
+    say_hello(m, peer);
+}
+
 void zn_peer_link_up(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
@@ -122,7 +131,7 @@ void zn_peer_link_up(struct zn_mesh *m, int peer)
     p->asked_us = m->now_us;
     greeting_move(m, peer, ZN_GREET_NO_LINK);
     greeting_move(m, peer, ZN_GREET_ASKED);
-    zn_peer_say_hello(m, peer);
+    say_hello(m, peer);
 }
 
 void zn_peer_link_lost(struct zn_mesh *m, int peer)
@@ -131,6 +140,7 @@ void zn_peer_link_lost(struct zn_mesh *m, int peer)
     greeting_move(m, peer, ZN_GREET_NO_LINK);
     if (p->state == ZMQNET_UP)
         state_move(m, peer, ZMQNET_CONNECTING, ZN_WHY_RESET);
+    zn_rows_link_lost(m, peer);
     if (p->rival_route)
         rival_accept(m, peer);
 }
@@ -149,25 +159,32 @@ static void link_reset(struct zn_mesh *m, int peer, enum zn_why why)
     peer_down(m, peer, why);
 }
 
-static enum zn_why hello_fault(const struct zn_mesh *m, int peer, const struct zn_msg *msg)
+/* What a refusal of our hello says. */
+static enum zn_why refusal_why(int code)
 {
-    switch (msg->code) {
-    case 0: break;
+    switch (code) {
     case ZMQNET_EVERSION: return ZN_WHY_VERSION;
     case ZMQNET_EPATTERN: return ZN_WHY_PATTERN;
     case ZMQNET_ECLASH: return ZN_WHY_CLASH;
     case ZMQNET_ENAME: return ZN_WHY_NAME;
+    case ZMQNET_ENOPEER: return ZN_WHY_STRANGER;
     default: return ZN_WHY_REJECTED;
     }
+}
+
+static enum zn_why hello_fault(const struct zn_mesh *m, int peer, const struct zn_msg *msg)
+{
     if (msg->life == m->life)
         return ZN_WHY_OURSELVES;
+    if (msg->code != 0)
+        return refusal_why(msg->code);
     if (strcmp(msg->sender, m->peers[peer].name) != 0)
         return ZN_WHY_NAME;
-    if (msg->version != ZN_PROTOCOL_VERSION)
+    if (msg->version != ZN_PROTOCOL_VERSION || msg->life == 0)
         return ZN_WHY_VERSION;
     if (!zn_is_client(m) && strcmp(msg->pattern, m->pattern) != 0)
         return ZN_WHY_PATTERN;
-    return msg->life == 0 ? ZN_WHY_VERSION : ZN_WHY_NONE;
+    return ZN_WHY_NONE;
 }
 
 static void config_compare(struct zn_mesh *m, int peer, const struct zn_msg *msg)
@@ -176,7 +193,7 @@ static void config_compare(struct zn_mesh *m, int peer, const struct zn_msg *msg
     bool differs = msg->peers_hash != m->peer_file->hash;
     if (differs && !p->config_differs) {
         zn_count(m, ZN_COUNT_config_differs);
-        zn_note_peer(m, ZN_NOTE_CONFIG_DIFFERS, peer, ZN_WHY_NONE);
+        zn_note_hello(m, ZN_NOTE_CONFIG_DIFFERS, peer, ZN_WHY_NONE);
     }
     p->config_differs = differs;
 }
@@ -211,14 +228,19 @@ void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg)
         return;
     }
     config_compare(m, peer, msg);
-    life_learn(m, peer, msg->life);
     if (p->greeting == ZN_GREET_ASKED) {
         rtt_sample(p, m->now_us - p->asked_us);
+        life_learn(m, peer, msg->life);
         greeting_move(m, peer, ZN_GREET_DONE);
         state_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
+        zn_rows_peer_greeted(m, peer);
+        zn_calls_assign(m);
+    } else if (p->asked_again && msg->life == p->life) {
+        p->asked_again = false;
+        zn_rows_peer_knows_us(m, peer);
+    } else {
+        zn_count_bad(m, ZN_COUNT_unasked_reply, peer);
     }
-    zn_rows_peer_greeted(m, peer);
-    zn_call_peer_greeted(m, peer);
 }
 
 /* ---- liveness ---- */
@@ -229,7 +251,7 @@ void zn_peer_heard(struct zn_mesh *m, int peer)
     p->heard_us = m->now_us;
     if (p->state == ZMQNET_DOWN && p->why == ZN_WHY_SILENT && p->greeting == ZN_GREET_DONE) {
         state_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
-        zn_call_peer_greeted(m, peer);
+        zn_calls_assign(m);
     }
 }
 
@@ -243,6 +265,8 @@ void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg)
     rtt_sample(p, m->now_us - p->asked_us);
     p->pinging = false;
     timer_update(m, peer);
+    if (p->state == ZMQNET_DOWN && p->why == ZN_WHY_LEFT)
+        state_move(m, peer, ZMQNET_UP, ZN_WHY_NONE); /* the bye was not its own */
     if (p->rival_route && msg->life == p->life)
         rival_refuse(m, peer);
 }
@@ -324,7 +348,7 @@ static void hello_refuse(struct zn_mesh *m, zn_route route, const char *to, int 
                          enum zn_why why)
 {
     zn_count(m, ZN_COUNT_hello_refused);
-    zn_note_peer(m, ZN_NOTE_HELLO_REFUSED, peer, why);
+    zn_note_hello(m, ZN_NOTE_HELLO_REFUSED, peer, why);
     hello_reply(m, route, to, code);
 }
 
@@ -362,13 +386,18 @@ static bool rival_wait(struct zn_mesh *m, int peer, zn_route route, uint64_t lif
         return false;
     p->rival_route = route;
     p->rival_life = life;
-    ping(m, peer);
+    if (!p->pinging)
+        ping(m, peer);
     return true;
 }
 
+/* What is wrong with a hello on our port, and the code that refuses it; 0: nothing. */
 static int hello_code(const struct zn_mesh *m, const struct zn_msg *msg, int peer, enum zn_why *why)
 {
     bool client = msg->sender[0] == '\0';
+    *why = ZN_WHY_OURSELVES;
+    if (msg->life == m->life)
+        return ZMQNET_ENAME;
     *why = ZN_WHY_NAME;
     if (msg->target[0] != '\0' && strcmp(msg->target, m->self_name) != 0)
         return ZMQNET_ENAME;
@@ -377,13 +406,10 @@ static int hello_code(const struct zn_mesh *m, const struct zn_msg *msg, int pee
         return ZMQNET_EVERSION;
     if (client)
         return 0;
-    *why = ZN_WHY_OURSELVES;
-    if (msg->life == m->life)
-        return ZMQNET_ENAME;
     *why = ZN_WHY_CLASH;
     if (peer == m->self)
         return ZMQNET_ECLASH;
-    *why = ZN_WHY_REJECTED;
+    *why = ZN_WHY_STRANGER;
     if (peer < 0)
         return ZMQNET_ENOPEER;
     *why = ZN_WHY_PATTERN;
@@ -413,7 +439,8 @@ void zn_peer_hello_asked(struct zn_mesh *m, zn_route route, const struct zn_msg 
 void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
 {
     if (msg->sender[0] == '\0') {
-        zn_window_bye(m, msg->life);
+        if (!zn_is_replica_origin(m, msg->life))
+            zn_window_bye(m, msg->life);
         return;
     }
     for (int i = 0; i < (int)m->n; i++) {
@@ -421,6 +448,7 @@ void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
         if (p->in_route != route || strcmp(msg->sender, p->name) != 0)
             continue;
         p->in_route = 0;
+        p->ping_seq++; /* a pong to an earlier ping proves nothing any more */
         if (p->life == msg->life)
             peer_down(m, i, ZN_WHY_LEFT);
         return;

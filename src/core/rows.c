@@ -18,12 +18,15 @@ static const bool moves[ZN_ROW_STATES][ZN_ROW_STATES] = {
     [ZN_ROW_IDLE] = {[ZN_ROW_QUEUED] = true, [ZN_ROW_SETTLED] = true},
     [ZN_ROW_QUEUED] = {[ZN_ROW_IDLE] = true, [ZN_ROW_SENT] = true, [ZN_ROW_SETTLED] = true},
     [ZN_ROW_SENT] = {[ZN_ROW_QUEUED] = true, [ZN_ROW_AGAIN] = true, [ZN_ROW_SETTLED] = true},
-    [ZN_ROW_AGAIN] = {[ZN_ROW_SENT] = true, [ZN_ROW_QUEUED] = true, [ZN_ROW_SETTLED] = true},
+    [ZN_ROW_AGAIN] = {[ZN_ROW_SENT] = true, [ZN_ROW_SETTLED] = true},
 };
 
-void zn_rows_init(struct zn_rows *list) { *list = (struct zn_rows){ZN_NONE, ZN_NONE, 0, 0}; }
+void zn_row_list_init(struct zn_row_list *list)
+{
+    *list = (struct zn_row_list){ZN_NONE, ZN_NONE, 0, 0};
+}
 
-static void list_remove(struct zn_mesh *m, struct zn_rows *list, uint32_t row, size_t bytes)
+static void list_remove(struct zn_mesh *m, struct zn_row_list *list, uint32_t row, size_t bytes)
 {
     struct zn_track *t = &m->tracks[row];
     if (t->prev != ZN_NONE)
@@ -38,7 +41,7 @@ static void list_remove(struct zn_mesh *m, struct zn_rows *list, uint32_t row, s
     list->bytes -= bytes;
 }
 
-static void list_append(struct zn_mesh *m, struct zn_rows *list, uint32_t row, size_t bytes)
+static void list_append(struct zn_mesh *m, struct zn_row_list *list, uint32_t row, size_t bytes)
 {
     struct zn_track *t = &m->tracks[row];
     t->next = ZN_NONE;
@@ -52,7 +55,7 @@ static void list_append(struct zn_mesh *m, struct zn_rows *list, uint32_t row, s
     list->bytes += bytes;
 }
 
-static void list_prepend(struct zn_mesh *m, struct zn_rows *list, uint32_t row, size_t bytes)
+static void list_prepend(struct zn_mesh *m, struct zn_row_list *list, uint32_t row, size_t bytes)
 {
     struct zn_track *t = &m->tracks[row];
     t->prev = ZN_NONE;
@@ -67,7 +70,7 @@ static void list_prepend(struct zn_mesh *m, struct zn_rows *list, uint32_t row, 
 }
 
 /* The list that a row of this state is in, NULL: none. */
-static struct zn_rows *list_of(struct zn_peer *p, enum zn_row_state state)
+static struct zn_row_list *list_of(struct zn_peer *p, enum zn_row_state state)
 {
     switch (state) {
     case ZN_ROW_QUEUED:
@@ -87,7 +90,7 @@ static void row_move(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_row
     size_t bytes = zn_blob_bytes(c->body);
     assert(moves[t->state][to]);
     bool front = t->state != ZN_ROW_IDLE;
-    struct zn_rows *from = list_of(p, t->state), *into = list_of(p, to);
+    struct zn_row_list *from = list_of(p, t->state), *into = list_of(p, to);
     if (from)
         list_remove(m, from, row, bytes);
     if (into == &p->queue && front)
@@ -133,7 +136,7 @@ static void row_queue(struct zn_mesh *m, struct zn_call *c, int peer)
 void zn_row_begin(struct zn_mesh *m, struct zn_call *c, int peer)
 {
     const struct zn_peer *p = &m->peers[peer];
-    if (p->state == ZMQNET_DOWN && !zn_call_waits_for_link(m, c))
+    if (p->state == ZMQNET_DOWN && !zn_is_client(m))
         zn_row_settle(m, c, peer, ZMQNET_NEVER_SENT, p->why);
     else
         row_queue(m, c, peer);
@@ -144,7 +147,7 @@ void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer)
     struct zn_peer *p = &m->peers[peer];
     struct zn_track *t = zn_call_track(m, c, peer);
     row_move(m, c, peer, ZN_ROW_SENT);
-    t->refused_full = false;
+    t->not_run = false;
     if (t->sends < UINT16_MAX)
         t->sends++;
     if (t->sends > 1) {
@@ -220,8 +223,8 @@ void zn_row_give_up(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_why 
 {
     const struct zn_track *t = zn_call_track(m, c, peer);
     bool was_sent = t->state == ZN_ROW_SENT || t->state == ZN_ROW_AGAIN;
-    if (t->refused_full && why == ZN_WHY_NO_ANSWER)
-        why = ZN_WHY_PEER_FULL;
+    if (t->not_run && why == ZN_WHY_NO_ANSWER)
+        why = t->why;
     zn_row_settle(m, c, peer, was_sent ? ZMQNET_UNACKED : ZMQNET_NEVER_SENT, why);
 }
 
@@ -231,6 +234,7 @@ static void row_meets_life(struct zn_mesh *m, uint32_t row, int peer)
 {
     struct zn_call *c = zn_row_call(m, row);
     struct zn_track *t = &m->tracks[row];
+    zn_call_drop_wire(c);
     if (t->life == 0 || t->life == m->peers[peer].life) {
         if (t->state == ZN_ROW_SENT)
             row_move(m, c, peer, ZN_ROW_AGAIN);
@@ -246,7 +250,7 @@ static void row_meets_life(struct zn_mesh *m, uint32_t row, int peer)
 
 /* Run `visit` on each row of a list, though it may move or settle the row that it is given. Newest
  * first: what goes back to the front of the queue keeps its order. */
-static void rows_each(struct zn_mesh *m, const struct zn_rows *list, int peer,
+static void rows_each(struct zn_mesh *m, const struct zn_row_list *list, int peer,
                       void (*visit)(struct zn_mesh *m, uint32_t row, int peer))
 {
     for (uint32_t row = list->tail, older; row != ZN_NONE; row = older) {
@@ -264,12 +268,36 @@ void zn_rows_peer_greeted(struct zn_mesh *m, int peer)
     zn_rows_update_sendable(m, peer);
 }
 
+static void row_not_run_again(struct zn_mesh *m, uint32_t row, int peer)
+{
+    if (m->tracks[row].not_run)
+        row_move(m, zn_row_call(m, row), peer, ZN_ROW_AGAIN);
+}
+
+/* It had refused us for want of a hello, and has it now. */
+void zn_rows_peer_knows_us(struct zn_mesh *m, int peer)
+{
+    rows_each(m, &m->peers[peer].flight, peer, row_not_run_again);
+}
+
+static void queued_row_unassign(struct zn_mesh *m, uint32_t row, int peer)
+{
+    if (m->tracks[row].state == ZN_ROW_QUEUED)
+        zn_call_unassign(m, zn_row_call(m, row), peer);
+}
+
+/* What a client has not sent there may go to another coordinator. */
+void zn_rows_link_lost(struct zn_mesh *m, int peer)
+{
+    rows_each(m, &m->peers[peer].queue, peer, queued_row_unassign);
+}
+
 static void queued_row_goes_down(struct zn_mesh *m, uint32_t row, int peer)
 {
     struct zn_call *c = zn_row_call(m, row);
     if (m->tracks[row].state != ZN_ROW_QUEUED)
         return;
-    if (zn_call_unassign(m, c, peer) || zn_call_waits_for_link(m, c))
+    if (zn_call_unassign(m, c, peer) || zn_is_client(m))
         return;
     zn_row_settle(m, c, peer, ZMQNET_NEVER_SENT, m->peers[peer].why);
 }

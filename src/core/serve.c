@@ -63,43 +63,66 @@ static bool meant_for_us(const struct zn_mesh *m, const struct zn_msg *msg)
     return msg->lives_n == 0;
 }
 
-/* The slot for a request that may run; NULL: it was refused. */
-static struct zn_served *admit(struct zn_mesh *m, zn_route route, const struct zn_msg *msg,
-                               enum zn_lookup *found)
+static void refuse_counted(struct zn_mesh *m, zn_route route, const struct zn_msg *msg,
+                           enum zn_counter counter, int code)
 {
-    struct zn_served *s = NULL;
+    zn_count(m, counter);
+    zn_serve_refuse(m, route, msg, code);
+}
+
+static enum zn_lookup look_up(struct zn_mesh *m, const struct zn_msg *msg, struct zn_served **s)
+{
+    if (msg->id.origin != 0)
+        return zn_window_find(m, msg->id, msg->floor, s);
+    *s = zn_window_add_anonymous(m);
+    return *s ? ZN_LOOKUP_NEW : ZN_LOOKUP_FULL;
+}
+
+/* The slot for a request that may run or has run; NULL: it was refused. */
+static struct zn_served *admit(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+{
+    struct zn_served *s;
     if (!meant_for_us(m, msg)) {
-        zn_count(m, ZN_COUNT_wrong_life);
-        zn_serve_refuse(m, route, msg, ZMQNET_ELIFE);
+        refuse_counted(m, route, msg, ZN_COUNT_wrong_life, ZMQNET_ELIFE);
         return NULL;
     }
-    if (msg->id.origin == 0) {
-        s = zn_window_add_anonymous(m);
-        *found = s ? ZN_LOOKUP_NEW : ZN_LOOKUP_FULL;
-    } else {
-        *found = zn_window_find(m, msg->id, msg->floor, &s);
+    switch (look_up(m, msg, &s)) {
+    case ZN_LOOKUP_TOO_OLD:
+        refuse_counted(m, route, msg, ZN_COUNT_too_old, ZMQNET_ETOOOLD);
+        return NULL;
+    case ZN_LOOKUP_FULL: zn_serve_refuse(m, route, msg, ZMQNET_EFULL); return NULL;
+    case ZN_LOOKUP_KNOWN: zn_count(m, ZN_COUNT_duplicate); return s;
+    case ZN_LOOKUP_NEW: break;
     }
-    if (*found == ZN_LOOKUP_TOO_OLD) {
-        zn_count(m, ZN_COUNT_too_old);
-        zn_serve_refuse(m, route, msg, ZMQNET_ETOOOLD);
-    } else if (*found == ZN_LOOKUP_FULL) {
-        zn_serve_refuse(m, route, msg, ZMQNET_EFULL);
-    } else if (*found == ZN_LOOKUP_NEW) {
-        s->kind = msg->kind;
-        s->type = msg->type;
-        s->expires_us = m->now_us + budget_us(msg);
-    } else {
-        zn_count(m, ZN_COUNT_duplicate);
+    if (m->draining) {
+        zn_window_forget(m, s);
+        refuse_counted(m, route, msg, ZN_COUNT_closing, ZMQNET_ECLOSED);
+        return NULL;
     }
+    s->kind = msg->kind;
+    s->type = msg->type;
+    s->expires_us = m->now_us + budget_us(msg);
     return s;
 }
 
-static bool refuse_when_closing(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+/* Ids of a replica's own origin are used by nobody else: its life is no secret. */
+bool zn_is_replica_origin(const struct zn_mesh *m, uint64_t origin)
 {
-    if (!m->draining)
+    if (origin == m->life)
+        return true;
+    for (uint32_t p = 0; p < m->n; p++)
+        if (origin == m->peers[p].life || origin == m->peers[p].in_life)
+            return origin != 0;
+    return false;
+}
+
+static bool refuse_forged(struct zn_mesh *m, zn_route route, const struct zn_msg *msg, int peer)
+{
+    uint64_t allowed = peer < 0 ? 0 : m->peers[peer].in_life;
+    if (msg->id.origin == allowed || !zn_is_replica_origin(m, msg->id.origin))
         return false;
-    zn_count(m, ZN_COUNT_closing);
-    zn_serve_refuse(m, route, msg, ZMQNET_ECLOSED);
+    zn_count_bad(m, ZN_COUNT_forged_sender, peer);
+    zn_serve_refuse(m, route, msg, ZMQNET_EHELLO);
     return true;
 }
 
@@ -128,10 +151,7 @@ static int sender_checked(struct zn_mesh *m, zn_route route, const struct zn_msg
 
 static void serve_run(struct zn_mesh *m, zn_route route, struct zn_msg *msg, int peer)
 {
-    enum zn_lookup found;
-    if (refuse_when_closing(m, route, msg))
-        return;
-    struct zn_served *s = admit(m, route, msg, &found);
+    struct zn_served *s = admit(m, route, msg);
     if (!s)
         return;
     s->from = peer;
@@ -146,7 +166,7 @@ static void serve_run(struct zn_mesh *m, zn_route route, struct zn_msg *msg, int
 static void serve_request(struct zn_mesh *m, zn_route route, struct zn_msg *msg)
 {
     int peer = sender_checked(m, route, msg);
-    if (peer >= 0)
+    if (peer >= 0 && !refuse_forged(m, route, msg, peer))
         serve_run(m, route, msg, peer);
 }
 
@@ -203,16 +223,15 @@ static int submit_target(const struct zn_mesh *m, const struct zn_msg *msg)
 
 static void serve_submit(struct zn_mesh *m, zn_route route, struct zn_msg *msg)
 {
-    enum zn_lookup found;
     int target = submit_target(m, msg);
-    if (refuse_when_closing(m, route, msg))
+    if (refuse_forged(m, route, msg, -1))
         return;
     if (target < -1 || msg->quorum < ZMQNET_QUORUM_MAJORITY || msg->quorum > (int32_t)m->n) {
         zn_count_bad(m, ZN_COUNT_over_limit, -1);
         zn_serve_refuse(m, route, msg, target < -1 ? ZMQNET_ENOPEER : ZMQNET_EINVAL);
         return;
     }
-    struct zn_served *s = admit(m, route, msg, &found);
+    struct zn_served *s = admit(m, route, msg);
     if (!s)
         return;
     if (s->call == ZN_NONE) {
@@ -236,6 +255,8 @@ static void serve_status(struct zn_mesh *m, zn_route route, const struct zn_msg 
  * has an id. */
 static void serve_legacy(struct zn_mesh *m, zn_route route, struct zn_msg *msg)
 {
+    msg->id = (struct zmqnet_id){0, 0};
+    msg->lives_n = 0;
     if (msg->type == ZN_SINGLE) {
         msg->quorum = ZMQNET_QUORUM_ALL;
         msg->target = "";

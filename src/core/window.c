@@ -41,17 +41,35 @@ static void lru_append(struct zn_mesh *m, struct zn_origin *o)
     m->origins_mru = slot;
 }
 
-/* A slot for a new caller; the one that was silent longest may be old enough to be forgotten. */
-static struct zn_origin *origin_slot(struct zn_mesh *m)
+static void floor_raise(struct zn_mesh *m, struct zn_origin *o, uint64_t floor);
+
+/* Silent for longer than any request lives, and nothing of it is open. */
+static bool origin_is_over(struct zn_mesh *m, struct zn_origin *o)
 {
-    if (m->origins_fresh < m->limits.origins_max)
+    if (m->now_us - o->heard_us < ZN_ORIGIN_KEEP_US)
+        return false;
+    floor_raise(m, o, UINT64_MAX);
+    return o->oldest == ZN_NONE;
+}
+
+/* A slot for a new caller; one that was silent long enough may be forgotten for it. Some slots are
+ * kept for replicas: a flood of clients must not keep one that restarted out. */
+static struct zn_origin *origin_slot(struct zn_mesh *m, uint64_t origin)
+{
+    uint32_t reserve = zn_is_replica_origin(m, origin) ? 0 : m->n;
+    if (m->origins_fresh + reserve < m->limits.origins_max)
         return &m->origins[m->origins_fresh++];
-    struct zn_origin *o = &m->origins[m->origins_lru];
-    if (o->oldest != ZN_NONE || m->now_us - o->heard_us < ZN_ORIGIN_KEEP_US)
-        return NULL;
-    lru_remove(m, o);
-    zn_index_del(&m->origins_by_id, (uint32_t)(o - m->origins));
-    return o;
+    uint32_t slot = m->origins_lru;
+    for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
+        struct zn_origin *o = &m->origins[slot];
+        slot = o->lru_next;
+        if (!origin_is_over(m, o))
+            continue;
+        lru_remove(m, o);
+        zn_index_del(&m->origins_by_id, (uint32_t)(o - m->origins));
+        return o;
+    }
+    return NULL;
 }
 
 static struct zn_origin *origin_find(const struct zn_mesh *m, uint64_t origin)
@@ -66,7 +84,7 @@ static struct zn_origin *origin_get(struct zn_mesh *m, uint64_t origin)
     if (o) {
         lru_remove(m, o);
     } else {
-        o = origin_slot(m);
+        o = origin_slot(m, origin);
         if (!o)
             return NULL;
         *o = (struct zn_origin){.origin = origin, .oldest = ZN_NONE, .newest = ZN_NONE};
@@ -231,6 +249,8 @@ static void floor_raise(struct zn_mesh *m, struct zn_origin *o, uint64_t floor)
 enum zn_lookup zn_window_find(struct zn_mesh *m, struct zmqnet_id id, uint64_t floor,
                               struct zn_served **out)
 {
+    if (id.seq == 0)
+        return ZN_LOOKUP_TOO_OLD; /* ids count from 1 */
     struct zn_origin *o = origin_get(m, id.origin);
     if (!o) {
         zn_count(m, ZN_COUNT_served_full);

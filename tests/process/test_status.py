@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""`status` and `wait`: who reaches whom. Every replica of the file stands in every answer."""
+
+import re
+
+from support.env import ROOT
+from support.mesh import Mesh, peers_of
+
+PEER_KEYS = ["name", "endpoint", "state", "since_us", "cause", "rtt_us", "queue_messages",
+             "queue_bytes", "inflight", "sent", "acked", "refused", "unknown", "never_sent",
+             "retries", "late", "config_differs"]
+
+
+def counter_names():
+    text = (ROOT / "src/core/counters.h").read_text()
+    return re.findall(r"^    X\((\w+),", text, re.M)
+
+
+def test_view_of_one_replica():
+    with Mesh() as mesh:
+        for _ in range(3):
+            assert mesh.send("hello").code == 0
+        view = mesh.view("bravo")
+        assert (view["name"], view["pattern"]) == ("bravo", "router")
+        assert re.fullmatch("[0-9a-f]{16}", view["life"]) and view["uptime_us"] > 0
+        assert list(view["counters"]) == counter_names()
+        assert view["counters"]["broadcasts"] == 3 and view["counters"]["delivered"] == 3
+        peers = peers_of(view)
+        assert list(peers) == list(mesh.names)
+        assert {name: peer["state"] for name, peer in peers.items()} == {
+            "alpha": "up", "bravo": "self", "charlie": "up"}
+        for name in ("alpha", "charlie"):
+            assert set(PEER_KEYS) >= set(peers[name])
+            assert peers[name]["endpoint"] == mesh.endpoint(name)
+            assert (peers[name]["sent"], peers[name]["acked"]) == (3, 3)
+            assert peers[name]["rtt_us"] > 0
+
+
+def test_view_of_a_killed_peer():
+    with Mesh() as mesh:
+        mesh.lose("charlie")
+        assert mesh.send("hello").code == 4
+        charlie = mesh.peer("bravo", "charlie")
+        assert (charlie["state"], charlie["cause"]) == ("down", "connection refused")
+        assert (charlie["sent"], charlie["never_sent"]) == (0, 1)
+
+
+def test_all_for_people():
+    with Mesh() as mesh:
+        mesh.lose("charlie")
+        done = mesh.zmqnet("status")
+        assert done.code == 3, done
+        assert "2/3" in done.out
+        for name in mesh.names:
+            assert re.search(rf"^\W*{name}\b", done.out, re.M), done
+        assert re.search("^.*charlie.*connection refused.*$", done.out, re.M), done
+
+
+def test_all_for_programs():
+    with Mesh() as mesh:
+        mesh.lose("charlie")
+        done = mesh.zmqnet("status", "--json")
+        assert done.code == 3, done
+        assert (done.json["v"], done.json["answer"], done.json["of"]) == (1, 2, 3)
+        replicas = {replica["name"]: replica for replica in done.json["replicas"]}
+        assert list(replicas) == list(mesh.names)
+        assert (replicas["charlie"]["state"], replicas["charlie"]["sees"]) == ("down", 0)
+        assert replicas["charlie"]["cause"] == "connection refused"
+        assert (replicas["alpha"]["state"], replicas["alpha"]["sees"]) == ("up", 2)
+        assert list(replicas["alpha"]["counters"]) == counter_names()
+
+
+def test_status_of_a_replica_that_is_not_there():
+    with Mesh(run=2) as mesh:
+        done = mesh.zmqnet("status", "-n", "charlie", "--json")
+        assert done.code == 6, done
+        assert done.json["ok"] is False and done.json["error"]["exit"] == 6
+
+
+def test_wait_returns_when_the_last_one_is_up():
+    with Mesh(run=0) as mesh:
+        mesh.start("alpha", "bravo")
+        wait = mesh.spawn_zmqnet("wait", "-t", "10s")
+        mesh.start("charlie")
+        assert wait.wait(5) == 0
+        assert mesh.send("hello").code == 0
+
+
+def test_wait_started_before_the_mesh():
+    with Mesh(run=0) as mesh:
+        wait = mesh.spawn_zmqnet("wait", "-n", "alpha", "--quorum", "2", "-t", "10s")
+        mesh.start("alpha", "charlie")
+        assert wait.wait(5) == 0
+        assert mesh.send("hello", "-q", "2", via="alpha").code == 0

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * zmqnet-sim: replicas and clients in one thread, on a virtual clock and a virtual network.
+ *
+ *     queue.c       what happens next: one heap of due things, ties in the order of scheduling
+ *     network.c     connections between processes: order, delay, loss, partition, a full pipe
+ *     cluster.c     processes: start, kill, stop, turns of their mesh, model handlers, calls
+ *     invariants.c  the ghost: what really ran, and what each receipt, status and step must satisfy
+ *     trace.c       the text of everything that happens
+ *     script.c      transcripts: commands in, trace lines out
+ *     inject.c      messages that no honest process sends
+ *     random.c      seeded schedules
+ *
+ * Nothing here reads a clock or an address: the same commands and seed give the same trace, byte for
+ * byte. A process is a node; node i < replicas_n is the replica with index i in the peers file, the
+ * others are clients and impostors.
+ */
+#ifndef ZN_TESTS_SIM_H
+#define ZN_TESTS_SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/rand.h"
+#include "core/mesh.h"
+#include "model/wire.h"
+
+#define SIM_REPLICAS_MAX 9
+#define SIM_NODES_MAX 24
+#define SIM_STRANGERS_MAX 8
+#define SIM_LIVES_MAX 4096
+#define SIM_CALLS_MAX 4096
+#define SIM_RULES_MAX 16
+#define SIM_TEXT_MAX 512
+
+struct sim;
+
+/* ---- queue.c ---- */
+
+enum sim_what {
+    SIM_TURN = 1, /* node */
+    SIM_TIMER,    /* node; mark: which setting of its timer */
+    SIM_ARRIVE,   /* frame */
+    SIM_CONNECT,  /* node, peer: the try is decided; mark: the connection */
+    SIM_GIVE_UP,  /* node, peer, why: the try failed */
+    SIM_LOST,     /* node, peer, why (SILENT: only if a cut is still there) */
+    SIM_RETRY,    /* node, peer: back-off is over */
+    SIM_ANSWER,   /* node, token: the handler answers; mark: the life that was asked */
+    SIM_EXIT,     /* node: the grace of a graceful end is over */
+};
+
+struct sim_frame {
+    struct zn_blob *bytes;
+    int from, to;          /* nodes */
+    int owner, peer;       /* the link that carries it */
+    bool back;             /* from the far end of the link to its owner */
+    uint32_t connection;   /* of the link */
+    uint32_t to_life;      /* of the receiver, as a number */
+    zn_route route;        /* where the receiver answers to, 0: it came back on its link */
+    struct sim_frame *next;
+};
+
+struct sim_due {
+    uint64_t at_us, order;
+    enum sim_what what;
+    int node, peer;
+    uint32_t mark;
+    enum zn_why why;
+    uint64_t token;
+    struct sim_frame *frame;
+};
+
+struct sim_queue {
+    struct sim_due *at;
+    size_t n, max;
+    uint64_t order;
+};
+
+void sim_queue_put(struct sim_queue *q, const struct sim_due *due);
+/* The earliest, if it is not later than until_us. */
+bool sim_queue_take(struct sim_queue *q, uint64_t until_us, struct sim_due *out);
+void sim_queue_free(struct sim_queue *q);
+
+/* ---- what a process is ---- */
+
+/* A thing that waits in a process for its next turn, or (consequences) for its next step. */
+struct sim_item {
+    struct sim_item *next;
+    enum zn_event_type type;
+    int peer;
+    enum zn_why why;
+    zn_route route;
+    uint32_t epoch; /* link events: void after a RESET */
+    struct sim_frame *frame;
+    struct zn_call_spec call;
+    uint64_t token;
+    int code;
+    struct zn_blob *body;
+    enum zn_counter counter;
+};
+
+struct sim_inbox {
+    struct sim_item *first, **end;
+};
+
+enum sim_link_state {
+    SIM_LINK_IDLE,
+    SIM_LINK_TRYING,
+    SIM_LINK_SHAKING, /* the far process is stopped: connected, but no handshake */
+    SIM_LINK_UP,
+    SIM_LINK_WAITING, /* for the end of the back-off */
+};
+
+/* One direction of a connection. */
+struct sim_pipe {
+    uint64_t last_us; /* arrival of its newest frame: none overtakes it */
+    uint32_t frames;  /* sent and not read by the far process */
+    struct sim_frame *held, **held_end; /* by a cut */
+};
+
+struct sim_link {
+    enum sim_link_state state;
+    int to; /* node at the far end */
+    uint32_t to_life;
+    uint32_t connection; /* goes up with each try and reset, never starts again */
+    uint32_t epoch;      /* goes up with each RESET */
+    uint64_t backoff_us;
+    uint64_t up_us;
+    bool blocked;
+    struct sim_pipe there, back;
+};
+
+enum sim_handler_kind { SIM_HANDLER_ACK, SIM_HANDLER_REFUSE, SIM_HANDLER_LATER, SIM_HANDLER_NEVER };
+
+struct sim_handler {
+    enum sim_handler_kind kind;
+    int code;
+    uint64_t delay_us;
+    char text[SIM_TEXT_MAX];
+};
+
+/* A delivered message whose handler has not answered. */
+struct sim_pending {
+    struct sim_pending *next;
+    uint64_t token;
+    struct zmqnet_id id;
+    int code;
+    char text[SIM_TEXT_MAX];
+};
+
+struct sim_tables {
+    uint32_t calls, served, origins, queue, window;
+    size_t queue_bytes, call_bytes, served_bytes;
+};
+
+struct sim_node {
+    char name[ZN_NAME_MAX + 1];
+    int self; /* index in the peers file, -1: a client */
+    int via;
+    bool alive, stopped, ending, closed, turn_due;
+    uint32_t life_n; /* 1 for the first life */
+    uint64_t life;
+    uint64_t resumed_us; /* when it was last started or continued */
+    uint64_t exit_us;
+    uint32_t timer_mark;
+    uint64_t timer_us;
+    struct zn_mesh *mesh;
+    struct zn_actions out;
+    struct sim_inbox inbox, soon;
+    struct sim_pending *pending;
+    struct sim_handler handler;
+    struct sim_tables tables;
+    const char *pattern;
+    bool other_file; /* its peers file differs from that of the others */
+    int where[SIM_REPLICAS_MAX]; /* which node its address of each replica leads to */
+    struct sim_link links[SIM_REPLICAS_MAX];
+};
+
+/* What happens to the next messages of one kind from one node to another. */
+struct sim_rule {
+    enum { SIM_RULE_DROP = 1, SIM_RULE_DUP, SIM_RULE_HOLD } what;
+    int from, to;
+    enum zn_kind kind;
+    uint32_t left;
+    uint64_t delay_us;
+};
+
+struct sim_call {
+    struct zn_call_spec spec; /* without the body */
+    int node;
+    uint32_t life_n;
+    bool begun, forgotten; /* its process died */
+    bool calm;             /* enough peers were well when it began: it must be quick */
+    uint64_t faults;       /* sim.faults when it began */
+    uint64_t begun_us, done_us;
+    uint32_t done_n;
+    int status;
+    uint64_t progressed; /* replicas that PROGRESS named */
+    enum zmqnet_outcome progress[SIM_REPLICAS_MAX];
+};
+
+/* What really became of one id at one replica. */
+struct sim_truth {
+    uint32_t runs, runs_in_life, life_n;
+    bool acked, refused;
+    int code;
+    bool never; /* a receipt said never_sent */
+};
+
+struct sim_ghost {
+    struct sim_ghost *next;
+    struct zmqnet_id id;
+    bool idempotent;
+    struct sim_truth at[SIM_REPLICAS_MAX];
+};
+
+#define SIM_GHOST_BUCKETS 1024
+
+struct sim_options {
+    int replicas_n;
+    uint64_t seed;
+    uint64_t down;       /* replicas that are not started */
+    uint64_t other_file; /* replicas with another peers file */
+    struct sim_tables tables;
+    uint32_t pipe_frames_max; /* 0: 1000 */
+    size_t message_max;       /* 0: 1 MiB */
+};
+
+struct sim {
+    uint64_t now_us, start_us; /* the trace's times are since start_us */
+    struct zn_rand rand;
+    struct sim_queue queue;
+    struct sim_options options;
+    const zmqnet_peers *peers, *peers_other;
+    struct zn_decoder *decoder;
+    struct zn_decoder *checker; /* of what leaves, while the other is at what came */
+    int replicas_n, nodes_n;
+    struct sim_node nodes[SIM_NODES_MAX];
+    char strangers[SIM_STRANGERS_MAX][ZN_NAME_MAX + 1];
+    int strangers_n;
+
+    /* network */
+    bool cut[SIM_NODES_MAX][SIM_NODES_MAX];
+    uint64_t delay_min_us, delay_max_us;
+    uint32_t loss_ppm, dup_ppm;
+    bool reorder;
+    struct sim_rule rules[SIM_RULES_MAX];
+    uint64_t calm_from_us; /* what was lost before this is made good by then */
+
+    /* calls and ghost */
+    struct sim_call calls[SIM_CALLS_MAX];
+    uint64_t calls_n;
+    struct sim_ghost *ghosts[SIM_GHOST_BUCKETS];
+    bool impostors; /* two processes under one name: the ghost can't tell them apart */
+    uint64_t faults; /* how many things were changed that may slow a request down */
+    struct {
+        uint64_t life;
+        int node;
+        uint32_t n;
+    } lives[SIM_LIVES_MAX];
+    size_t lives_n;
+
+    /* trace */
+    FILE *out; /* NULL: none */
+    bool show_pings, show_hellos;
+    bool failed;
+    char failure[SIM_TEXT_MAX];
+};
+
+/* ---- network.c ---- */
+
+void sim_link_want(struct sim *s, int node, int peer);
+void sim_link_reset(struct sim *s, int node, int peer);
+void sim_link_good(struct sim *s, int node, int peer);
+/* As in pattern.h. The frame's reference is taken. */
+int sim_link_send(struct sim *s, int node, int peer, struct zn_blob *frame, uint64_t extra_us);
+int sim_link_reply(struct sim *s, int node, zn_route route, struct zn_blob *frame,
+                   uint64_t extra_us);
+/* Where a link or route leads now: a node, or -1. */
+int sim_route_node(const struct sim *s, zn_route route);
+int sim_route_stranger(zn_route route); /* -1: none */
+zn_route sim_stranger_route(int stranger);
+zn_route sim_link_route(const struct sim *s, int node, int peer);
+/* A frame was read by its receiver. */
+void sim_frame_read(struct sim *s, struct sim_frame *f);
+void sim_frame_free(struct sim_frame *f);
+void sim_network_died(struct sim *s, int node);
+void sim_network_continued(struct sim *s, int node);
+void sim_network_cut(struct sim *s, int from, int to);
+void sim_network_heal(struct sim *s);
+void sim_network_due(struct sim *s, const struct sim_due *due);
+
+/* ---- cluster.c ---- */
+
+void sim_open(struct sim *s, const struct sim_options *options, FILE *out);
+void sim_close(struct sim *s);
+void sim_at(struct sim *s, uint64_t at_us, const struct sim_due *due);
+int sim_find(const struct sim *s, const char *name); /* a node, or -1 */
+int sim_add_client(struct sim *s, const char *name, int via);
+int sim_add_impostor(struct sim *s, const char *name, int self);
+void sim_start(struct sim *s, int node);
+void sim_kill(struct sim *s, int node);
+void sim_end(struct sim *s, int node, uint64_t grace_us);
+void sim_stop(struct sim *s, int node);
+void sim_continue(struct sim *s, int node);
+/* Returns the call's tag. The body is copied. */
+uint64_t sim_ask(struct sim *s, int node, struct zn_call_spec spec, const char *body, size_t n);
+void sim_run(struct sim *s, uint64_t until_us);
+/* Until no call is open; false if that takes longer. */
+bool sim_run_idle(struct sim *s, uint64_t until_us);
+bool sim_idle(const struct sim *s);
+void sim_settle(struct sim *s);
+struct sim_item *sim_inbox_add(struct sim *s, int node, enum zn_event_type type);
+void sim_inbox_clear(struct sim *s, struct sim_inbox *inbox);
+/* One event of the sim's own making, at once. */
+void sim_feed(struct sim *s, int node, const struct zn_event *event);
+
+/* ---- invariants.c ---- */
+
+void sim_fail(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_ghost_sent(struct sim *s, const struct zn_msg *msg);
+void sim_ghost_ran(struct sim *s, int node, struct zmqnet_id id);
+void sim_ghost_answered(struct sim *s, int node, struct zmqnet_id id, int code);
+void sim_ghost_progress(struct sim *s, int node, const struct zn_action *a);
+void sim_ghost_done(struct sim *s, int node, const struct zn_action *a);
+bool sim_calm(struct sim *s, int node, const struct zn_call_spec *spec);
+void sim_check_node(struct sim *s, int node);
+void sim_check_end(struct sim *s);
+void sim_ghost_free(struct sim *s);
+
+/* ---- trace.c ---- */
+
+void sim_life_add(struct sim *s, uint64_t life, int node, uint32_t n);
+const char *sim_life_text(const struct sim *s, uint64_t life, char *out, size_t n);
+const char *sim_id_text(const struct sim *s, struct zmqnet_id id, char *out, size_t n);
+uint64_t sim_life_of(const struct sim *s, int node, uint32_t n);
+extern const char *const sim_kind_names[ZN_KINDS];
+void sim_say(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_say_msg(struct sim *s, const char *from, const char *to, const struct zn_msg *msg,
+                 const char *fate);
+void sim_say_done(struct sim *s, int node, const struct zn_action *a);
+void sim_say_status(struct sim *s, const zmqnet_status *status);
+void sim_say_counters(struct sim *s, const zmqnet_status *status, bool all);
+
+/* ---- script.c, inject.c, random.c ---- */
+
+/* Splits a line into words; "a b" is one word. Returns how many, -1 if there are too many. */
+int sim_words(char *line, char **words, int words_max);
+/* The value behind "key=" among the words, NULL if there is none. */
+const char *sim_option(char **words, int n, const char *key);
+/* Each returns NULL, or what is wrong with the words. */
+const char *sim_inject(struct sim *s, char **words, int n);
+int sim_script_main(char **files, int n, bool regen);
+int sim_random_main(int argc, char **argv);
+
+#endif
