@@ -4,9 +4,9 @@
  * call waits for its own completion. Any thread; the blocking ones not from a callback, where they
  * would wait for themselves.
  */
-#include <pthread.h>
 #include <stdlib.h>
 
+#include "api/latch.h"
 #include "node/node.h"
 
 /* ---- queueing ---- */
@@ -22,13 +22,14 @@ static int spec_fill(const zmqnet_node *node, const struct zmqnet_call *call,
     int replicas = (int)zmqnet_peers_count(node->peers);
     if (timeout_ms > ZMQNET_TIMEOUT_MAX_MS || attempts > ZMQNET_ATTEMPTS_MAX)
         return ZMQNET_EINVAL;
-    if (call->quorum < ZMQNET_QUORUM_MAJORITY || call->quorum > replicas)
+    bool all = spec->ask == ZN_ASK_ALL;
+    if (all && (call->quorum < ZMQNET_QUORUM_MAJORITY || call->quorum > replicas))
         return ZMQNET_EINVAL;
     spec->timeout_us = timeout_ms * ZN_MS;
     spec->attempts = attempts;
-    spec->quorum = call->quorum;
+    spec->quorum = all ? call->quorum : 0;
     spec->idempotent = call->idempotent;
-    spec->progress = call->progress != NULL;
+    spec->progress = all && node->self >= 0 && call->progress != NULL;
     return 0;
 }
 
@@ -123,27 +124,21 @@ int zmqnet_answer(zmqnet_node *node, uint64_t token, int code, const void *reply
 /* ---- waiting ---- */
 
 struct waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t complete;
-    zmqnet_receipt *receipt; /* NULL: not yet */
+    struct zn_latch latch;
+    zmqnet_receipt *receipt;
 };
 
-static void wake(zmqnet_node *node, zmqnet_receipt *receipt, void *arg)
+static void complete(zmqnet_node *node, zmqnet_receipt *receipt, void *arg)
 {
     struct waiter *w = arg;
     (void)node;
-    pthread_mutex_lock(&w->lock);
     w->receipt = receipt;
-    pthread_cond_signal(&w->complete);
-    pthread_mutex_unlock(&w->lock);
+    zn_latch_open(&w->latch);
 }
 
 static int wait_for(struct waiter *w, zmqnet_receipt **receipt)
 {
-    pthread_mutex_lock(&w->lock);
-    while (!w->receipt)
-        pthread_cond_wait(&w->complete, &w->lock);
-    pthread_mutex_unlock(&w->lock);
+    zn_latch_wait(&w->latch);
     *receipt = w->receipt;
     return w->receipt->status;
 }
@@ -161,20 +156,20 @@ static int may_block(zmqnet_node *node, zmqnet_receipt **receipt)
 int zmqnet_broadcast(zmqnet_node *node, const void *body, size_t body_bytes,
                      const struct zmqnet_call *call, zmqnet_receipt **receipt)
 {
-    struct waiter w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL};
+    struct waiter w = {.latch = ZN_LATCH_INITIALIZER};
     int rc = may_block(node, receipt);
     if (rc == 0)
-        rc = zmqnet_broadcast_async(node, body, body_bytes, call, wake, &w);
+        rc = zmqnet_broadcast_async(node, body, body_bytes, call, complete, &w);
     return rc != 0 ? rc : wait_for(&w, receipt);
 }
 
 int zmqnet_request(zmqnet_node *node, const char *peer, const void *body, size_t body_bytes,
                    const struct zmqnet_call *call, zmqnet_receipt **receipt)
 {
-    struct waiter w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL};
+    struct waiter w = {.latch = ZN_LATCH_INITIALIZER};
     int rc = may_block(node, receipt);
     if (rc == 0)
-        rc = zmqnet_request_async(node, peer, body, body_bytes, call, wake, &w);
+        rc = zmqnet_request_async(node, peer, body, body_bytes, call, complete, &w);
     return rc != 0 ? rc : wait_for(&w, receipt);
 }
 

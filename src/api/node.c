@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <stdio.h>
 
 #include "node/node.h"
 
@@ -16,8 +16,10 @@ int zmqnet_open(zmqnet_node **node, const zmqnet_peers *peers, const struct zmqn
     static const struct zmqnet_options defaults = {0};
     struct zmqnet_diag unread, *d = diag ? diag : &unread;
     *d = (struct zmqnet_diag){0};
-    if (!node || !peers)
+    if (!node || !peers) {
+        snprintf(d->text, sizeof d->text, "zmqnet_open: node and peers must not be NULL");
         return d->code = ZMQNET_EINVAL;
+    }
     *node = NULL;
     return zn_node_open(node, peers, options ? options : &defaults, d);
 }
@@ -30,19 +32,30 @@ static void *run(void *arg)
     return NULL;
 }
 
-int zmqnet_start(zmqnet_node *node)
+static int thread_make(zmqnet_node *node)
 {
     sigset_t all, before;
-    if (atomic_exchange(&node->threaded, true))
-        return ZMQNET_ESTATE;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = pthread_create(&node->thread, NULL, run, node);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc == 0)
-        return 0;
-    atomic_store(&node->threaded, false);
-    return ZMQNET_ESYSTEM;
+    return rc == 0 ? 0 : ZMQNET_ESYSTEM;
+}
+
+int zmqnet_start(zmqnet_node *node)
+{
+    uint32_t grace_ms;
+    if (zn_commands_stopping(&node->commands, &grace_ms) || zn_node_in_callback(node))
+        return ZMQNET_ESTATE;
+    pthread_mutex_lock(&node->thread_lock);
+    int rc = ZMQNET_ESTATE;
+    if (!atomic_exchange(&node->threaded, true)) {
+        rc = thread_make(node);
+        if (rc != 0)
+            atomic_store(&node->threaded, false);
+    }
+    pthread_mutex_unlock(&node->thread_lock);
+    return rc;
 }
 
 int zmqnet_fd(zmqnet_node *node) { return atomic_load(&node->threaded) ? -1 : node->epoll_fd; }
@@ -54,31 +67,29 @@ int zmqnet_process(zmqnet_node *node)
     return zn_node_turn(node);
 }
 
+/* Whoever comes second waits here until the first has seen the thread end. */
 static void join(zmqnet_node *node)
 {
-    if (!atomic_load(&node->threaded) || atomic_exchange(&node->joined, true))
-        return;
-    int rc = pthread_join(node->thread, NULL);
-    assert(rc == 0);
+    pthread_mutex_lock(&node->thread_lock);
+    if (!node->joined) {
+        int rc = pthread_join(node->thread, NULL);
+        assert(rc == 0);
+        node->joined = true;
+    }
+    pthread_mutex_unlock(&node->thread_lock);
 }
 
 int zmqnet_stop(zmqnet_node *node, uint32_t grace_ms)
 {
-    const struct zn_command command = {.type = ZN_CMD_STOP, .grace_ms = grace_ms};
     if (grace_ms > 60000)
         return ZMQNET_EINVAL;
     bool threaded = atomic_load(&node->threaded);
     if (threaded && zn_node_in_callback(node))
         return ZMQNET_EDEADLK;
-    int rc = zn_commands_push(&node->commands, &command, false);
-    /* A full ring empties as fast as the loop turns, and a shut one has stopped already. */
-    while (rc == ZMQNET_EFULL && threaded) {
-        sched_yield();
-        rc = zn_commands_push(&node->commands, &command, false);
-    }
+    zn_commands_stop(&node->commands, grace_ms);
     if (threaded)
         join(node);
-    return rc == ZMQNET_ECLOSED ? 0 : rc;
+    return 0;
 }
 
 void zmqnet_close(zmqnet_node **handle)
@@ -88,9 +99,9 @@ void zmqnet_close(zmqnet_node **handle)
         return;
     assert(!zn_node_in_callback(node));
     int rc = zmqnet_stop(node, 0);
-    /* Without a thread the turns that are left are ours to run. A full ring is emptied by them. */
-    while (!atomic_load(&node->threaded) && zn_node_turn(node) == 0)
-        if (rc == ZMQNET_EFULL)
-            rc = zmqnet_stop(node, 0);
+    assert(rc == 0);
+    /* Without a thread the turns that are left are ours to run. */
+    while (!atomic_load(&node->threaded) && zn_node_turn(node) == 0) {
+    }
     zn_node_free(handle);
 }

@@ -3,16 +3,14 @@
  * Snapshots: of this node, taken by its loop, or of a replica's view, asked over the mesh. Both wait
  * for the loop; any thread but the loop's.
  */
-#include <pthread.h>
 #include <stdlib.h>
 
+#include "api/latch.h"
 #include "node/node.h"
 
 struct waiter {
     struct zn_pending pending; /* first: it is what the loop knows */
-    pthread_mutex_t lock;
-    pthread_cond_t complete;
-    bool done;
+    struct zn_latch latch;
     int rc;
     zmqnet_status *status;
     const char *why;
@@ -21,13 +19,10 @@ struct waiter {
 static void got(struct zn_pending *p, int rc, zmqnet_status *status, const char *why)
 {
     struct waiter *w = (struct waiter *)p;
-    pthread_mutex_lock(&w->lock);
-    w->done = true;
     w->rc = rc;
     w->status = status;
     w->why = why;
-    pthread_cond_signal(&w->complete);
-    pthread_mutex_unlock(&w->lock);
+    zn_latch_open(&w->latch);
 }
 
 static int command_fill(zmqnet_node *node, const char *peer, uint32_t timeout_ms,
@@ -58,8 +53,7 @@ int zmqnet_status_get(zmqnet_node *node, const char *peer, uint32_t timeout_ms,
 {
     struct waiter w = {
         .pending = {.got_status = got},
-        .lock = PTHREAD_MUTEX_INITIALIZER,
-        .complete = PTHREAD_COND_INITIALIZER,
+        .latch = ZN_LATCH_INITIALIZER,
         .why = "",
     };
     struct zn_command command;
@@ -78,10 +72,7 @@ int zmqnet_status_get(zmqnet_node *node, const char *peer, uint32_t timeout_ms,
         rc = zn_commands_push(&node->commands, &command, false);
     if (rc != 0)
         return rc;
-    pthread_mutex_lock(&w.lock);
-    while (!w.done)
-        pthread_cond_wait(&w.complete, &w.lock);
-    pthread_mutex_unlock(&w.lock);
+    zn_latch_wait(&w.latch);
     *status = w.status;
     if (why)
         *why = w.why;

@@ -5,7 +5,8 @@
  * Owned by whoever owns the table that it indexes; no locks. The entries are the owner's own slot
  * numbers, so an index can never be fuller than its table and put cannot fail.
  *
- * Invariants: a slot is on exactly one chain, or its `next` is SLOT_OUT. There are at least as many
+ * Invariants: a slot is on exactly one chain, or not used. A link is a slot number plus one, so that
+ * memory of zeros is an empty index, and pages of it that are never used are never touched. There are at least as many
  * chains as slots, so a chain holds one slot on average. The keys of requests come from strangers:
  * they are hashed by SipHash-1-3 under a secret seed, so that nobody can choose keys that all fall
  * on one chain and make each lookup walk the whole table.
@@ -16,8 +17,6 @@
 
 #include <assert.h>
 #include <stdlib.h>
-
-#define SLOT_OUT (UINT32_MAX - 1)
 
 static uint64_t rotate(uint64_t x, unsigned by) { return (x << by) | (x >> (64 - by)); }
 
@@ -68,8 +67,8 @@ int zn_index_init(struct zn_index *x, uint32_t slots_max, uint64_t seed)
     while (heads_n < slots_max)
         heads_n *= 2;
     *x = (struct zn_index){
-        .heads = malloc(heads_n * sizeof *x->heads),
-        .slots = malloc(slots_max * sizeof *x->slots),
+        .heads = calloc(heads_n, sizeof *x->heads),
+        .slots = calloc(slots_max, sizeof *x->slots),
         .heads_n = heads_n,
         .slots_max = slots_max,
         .key = {seed, ~rotate(seed, 32)},
@@ -78,10 +77,6 @@ int zn_index_init(struct zn_index *x, uint32_t slots_max, uint64_t seed)
         zn_index_free(x);
         return ZMQNET_ENOMEM;
     }
-    for (uint32_t i = 0; i < heads_n; i++)
-        x->heads[i] = ZN_INDEX_NONE;
-    for (uint32_t i = 0; i < slots_max; i++)
-        x->slots[i] = (struct zn_index_slot){.next = SLOT_OUT};
     return 0;
 }
 
@@ -94,29 +89,29 @@ void zn_index_free(struct zn_index *x)
 
 uint32_t zn_index_find(const struct zn_index *x, uint64_t a, uint64_t b)
 {
-    uint32_t i = *head_of(x, a, b);
-    while (i != ZN_INDEX_NONE && (x->slots[i].a != a || x->slots[i].b != b))
-        i = x->slots[i].next;
-    return i;
+    uint32_t link = *head_of(x, a, b);
+    while (link != 0 && (x->slots[link - 1].a != a || x->slots[link - 1].b != b))
+        link = x->slots[link - 1].next;
+    return link == 0 ? ZN_INDEX_NONE : link - 1;
 }
 
 void zn_index_put(struct zn_index *x, uint32_t slot, uint64_t a, uint64_t b)
 {
-    assert(slot < x->slots_max && x->slots[slot].next == SLOT_OUT);
+    assert(slot < x->slots_max && !x->slots[slot].used);
     uint32_t *head = head_of(x, a, b);
-    x->slots[slot] = (struct zn_index_slot){.a = a, .b = b, .next = *head};
-    *head = slot;
+    x->slots[slot] = (struct zn_index_slot){.a = a, .b = b, .next = *head, .used = true};
+    *head = slot + 1;
 }
 
 void zn_index_del(struct zn_index *x, uint32_t slot)
 {
-    assert(slot < x->slots_max && x->slots[slot].next != SLOT_OUT);
+    assert(slot < x->slots_max && x->slots[slot].used);
     struct zn_index_slot *s = &x->slots[slot];
     uint32_t *link = head_of(x, s->a, s->b);
-    while (*link != slot) {
-        assert(*link != ZN_INDEX_NONE);
-        link = &x->slots[*link].next;
+    while (*link != slot + 1) {
+        assert(*link != 0);
+        link = &x->slots[*link - 1].next;
     }
     *link = s->next;
-    s->next = SLOT_OUT;
+    s->used = false;
 }

@@ -2,18 +2,20 @@
 #ifndef ZN_BASE_INDEX_H
 #define ZN_BASE_INDEX_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define ZN_INDEX_NONE UINT32_MAX
 
 struct zn_index_slot {
     uint64_t a, b;
-    uint32_t next; /* in its chain; ZN_INDEX_NONE: the last one */
+    uint32_t next; /* in its chain, plus one; 0: the last one */
+    bool used;
 };
 
 /* From a pair of keys to a slot number of the owner's table. Its memory is fixed at init. */
 struct zn_index {
-    uint32_t *heads; /* the first slot of each chain; heads_n is a power of two */
+    uint32_t *heads; /* the first slot of each chain, plus one; heads_n is a power of two */
     struct zn_index_slot *slots;
     uint32_t heads_n, slots_max;
     uint64_t key[2]; /* of the hash */

@@ -358,7 +358,9 @@ static void emit_done(struct zn_mesh *m, struct zn_call *c, const struct zn_msg 
         .of = receipt ? (uint32_t)receipt->rows_n : c->of,
         .elapsed_us = m->now_us - c->start_us,
         .attempts = c->attempt,
-        .why = receipt ? zmqnet_error_text(c->status) : status_why(m, c),
+        .why = !receipt         ? status_why(m, c)
+               : c->status == 0 ? ""
+                                : zmqnet_error_text(c->status),
         .status_view = receipt ? receipt->status : NULL,
     };
     if (receipt) {
@@ -833,13 +835,6 @@ void zn_calls_close(struct zn_mesh *m)
         struct zn_call *c = &m->calls[i];
         if (c->state != ZN_CALL_FREE && c->pending > 0)
             call_expire(m, c, ZN_WHY_CLOSING);
-    }
-    for (int p = 0; p < (int)m->n; p++) {
-        if (m->peers[p].greeting != ZN_GREET_DONE)
-            continue;
-        struct zn_msg bye = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, ZN_BYE);
-        bye.life = m->life;
-        zn_send_now(m, p, &bye);
     }
 }
 

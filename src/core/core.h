@@ -289,6 +289,7 @@ void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg);
 void zn_peer_hello_again(struct zn_mesh *m, int peer);
 /* A hello, ping or bye that came on our port. */
 void zn_peer_hello_asked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg);
+void zn_peers_say_bye(struct zn_mesh *m);
 void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg);
 
 /* rows.c */

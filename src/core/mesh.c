@@ -256,6 +256,7 @@ static void dispatch(struct zn_mesh *m, const struct zn_event *in)
     case ZN_EV_BAD: bad_input(m, in); return;
     case ZN_EV_DRAIN: m->draining = true; return;
     case ZN_EV_CLOSE: zn_calls_close(m); return;
+    case ZN_EV_BYE: zn_peers_say_bye(m); return;
     }
     assert(false);
 }

@@ -45,16 +45,16 @@ typedef uint64_t zn_route; /* 0: none */
     X(LEFT, "ended")                                                                               \
     X(NAME, "another replica answers there")                                                       \
     X(OURSELVES, "we answer there ourselves")                                                      \
-    X(STRANGER, "its peers file does not have us, or ours not it") X(                              \
-        VERSION, "another protocol version") X(PATTERN, "another pattern")                         \
-        X(CLASH, "two replicas under one name") X(QUEUE_FULL, "queue full") X(                     \
-            PEER_FULL, "its tables are full") X(TOO_OLD, "older than its dedup window")            \
-            X(NO_ANSWER, "no answer in time") X(PENDING, "not answered yet") X(                    \
-                CLOSING, "closing") X(REJECTED, "rejected before its handler")                     \
-                X(COORDINATOR, "the coordinator refused") X(NO_REPLICA, "no replica was reached")  \
-                    X(NO_RECEIPT, "its coordinator did not answer")                                \
-                        X(NOT_REACHED,                                                             \
-                          "its coordinator was not reached") X(NO_ROOM, "given up to make room")   \
+    X(STRANGER, "its peers file does not have us, or ours not it")                                 \
+    X(VERSION, "another protocol version") X(PATTERN, "another pattern") X(                        \
+        CLASH, "two replicas under one name") X(QUEUE_FULL, "queue full")                          \
+        X(PEER_FULL, "its tables are full") X(TOO_OLD, "older than its dedup window") X(           \
+            NO_ANSWER, "no answer in time") X(PENDING, "not answered yet") X(CLOSING, "closing")   \
+            X(REJECTED, "rejected before its handler") X(COORDINATOR, "the coordinator refused")   \
+                X(NO_REPLICA, "no replica was reached") X(NO_RECEIPT,                              \
+                                                          "its coordinator did not answer")        \
+                    X(NOT_REACHED, "its coordinator was not reached")                              \
+                        X(NO_ROOM, "given up to make room")                                        \
                             X(REPLY_DROPPED, "its reply did not fit the receipt")                  \
                                 X(EARLIER, "an earlier life of its coordinator may have sent it")
 
@@ -99,7 +99,8 @@ enum zn_event_type {
     ZN_EV_COUNT,         /* counter, peer: something bad came by and was dropped */
     ZN_EV_BAD,           /* counter, peer or route, code: likewise, and a route is told so */
     ZN_EV_DRAIN,         /* take nothing new; finish what is open */
-    ZN_EV_CLOSE,         /* settle everything that is open now, and say BYE */
+    ZN_EV_CLOSE,         /* settle everything that is open now */
+    ZN_EV_BYE,           /* tell those we are connected to that we end; the last event */
 };
 
 struct zn_event {
@@ -225,6 +226,7 @@ uint64_t zn_mesh_next_us(const struct zn_mesh *m);
 /* No step emits more actions than this. */
 size_t zn_mesh_actions_max(const struct zn_mesh *m);
 
+const char *zn_counter_name(enum zn_counter counter);
 /* Count something that only the driver sees. */
 void zn_mesh_count(struct zn_mesh *m, enum zn_counter counter);
 

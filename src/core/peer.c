@@ -435,6 +435,17 @@ void zn_peer_hello_asked(struct zn_mesh *m, zn_route route, const struct zn_msg 
     }
 }
 
+void zn_peers_say_bye(struct zn_mesh *m)
+{
+    for (int p = 0; p < (int)m->n; p++) {
+        if (m->peers[p].greeting != ZN_GREET_DONE)
+            continue;
+        struct zn_msg bye = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, ZN_BYE);
+        bye.life = m->life;
+        zn_send_now(m, p, &bye);
+    }
+}
+
 /* It has finished: nothing is asked of it any more, and a client's ids may be forgotten. */
 void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
 {

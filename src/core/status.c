@@ -7,7 +7,18 @@
  */
 #include "core/core.h"
 
-#include <string.h>
+#include <assert.h>
+
+const char *zn_counter_name(enum zn_counter counter)
+{
+    static const char *const names[ZN_COUNTERS_N] = {
+#define ZN_COUNTER_NAME(name, unit, help) [ZN_COUNT_##name] = #name,
+        ZN_COUNTERS(ZN_COUNTER_NAME)
+#undef ZN_COUNTER_NAME
+    };
+    assert(counter < ZN_COUNTERS_N);
+    return names[counter];
+}
 
 void zn_count(struct zn_mesh *m, enum zn_counter c) { m->counters[c]++; }
 
@@ -57,17 +68,12 @@ static struct zmqnet_peer_status peer_view(const struct zn_mesh *m, int peer)
 
 const zmqnet_status *zn_mesh_status(struct zn_mesh *m, uint64_t now_us)
 {
-    static const char *const names[ZN_COUNTERS_N] = {
-#define ZN_COUNTER_NAME(name, unit, help) [ZN_COUNT_##name] = #name,
-        ZN_COUNTERS(ZN_COUNTER_NAME)
-#undef ZN_COUNTER_NAME
-    };
     if (now_us > m->now_us)
         m->now_us = now_us;
     for (int p = 0; p < (int)m->n; p++)
         m->view_peers[p] = peer_view(m, p);
-    for (int c = 0; c < ZN_COUNTERS_N; c++)
-        m->view_counters[c] = (struct zmqnet_counter){names[c], m->counters[c]};
+    for (enum zn_counter c = 0; c < ZN_COUNTERS_N; c++)
+        m->view_counters[c] = (struct zmqnet_counter){zn_counter_name(c), m->counters[c]};
     m->view = (zmqnet_status){
         .name = m->self_name,
         .pattern = m->pattern,

@@ -61,7 +61,7 @@ int zn_commands_push(struct zn_commands *c, const struct zn_command *command, bo
     int rc = 0;
     pthread_mutex_lock(&c->lock);
     bool first = c->n == 0;
-    if (c->closed) {
+    if (c->closed || (c->stopping && command->type != ZN_CMD_ANSWER)) {
         rc = ZMQNET_ECLOSED;
     } else if (c->n == ZN_COMMANDS_MAX || (c->n > 0 && c->bytes + bytes > ZN_COMMAND_BYTES_MAX)) {
         rc = ZMQNET_EFULL;
@@ -103,4 +103,23 @@ void zn_commands_shut(struct zn_commands *c)
     pthread_mutex_lock(&c->lock);
     c->closed = true;
     pthread_mutex_unlock(&c->lock);
+}
+
+void zn_commands_stop(struct zn_commands *c, uint32_t grace_ms)
+{
+    pthread_mutex_lock(&c->lock);
+    if (!c->stopping)
+        c->grace_ms = grace_ms;
+    c->stopping = true;
+    pthread_mutex_unlock(&c->lock);
+    zn_commands_wake(c);
+}
+
+bool zn_commands_stopping(struct zn_commands *c, uint32_t *grace_ms)
+{
+    pthread_mutex_lock(&c->lock);
+    bool stopping = c->stopping;
+    *grace_ms = c->grace_ms;
+    pthread_mutex_unlock(&c->lock);
+    return stopping;
 }

@@ -13,7 +13,7 @@
 
 #include "core/mesh.h"
 
-enum zn_command_type { ZN_CMD_CALL = 1, ZN_CMD_ANSWER, ZN_CMD_SNAPSHOT, ZN_CMD_STOP };
+enum zn_command_type { ZN_CMD_CALL = 1, ZN_CMD_ANSWER, ZN_CMD_SNAPSHOT };
 
 struct zn_pending;
 
@@ -24,7 +24,6 @@ struct zn_command {
     uint64_t token; /* ANSWER */
     int code;
     struct zn_blob *body; /* ANSWER, CALL: one reference, the loop's from then on */
-    uint32_t grace_ms;    /* STOP */
 };
 
 struct zn_commands {
@@ -32,8 +31,10 @@ struct zn_commands {
     struct zn_command *ring; /* ZN_COMMANDS_MAX */
     uint32_t head, n;
     size_t bytes;
-    bool closed; /* takes no more: the loop has ended */
-    int wake_fd; /* eventfd, owned */
+    bool stopping;     /* takes answers only, so that what is open can be finished */
+    bool closed;       /* takes no more: the loop has ended */
+    uint32_t grace_ms; /* of the stop */
+    int wake_fd;       /* eventfd, owned */
 };
 
 /* Returns 0, ZMQNET_ENOMEM, ZMQNET_ESYSTEM. */
@@ -48,6 +49,9 @@ int zn_commands_push(struct zn_commands *c, const struct zn_command *command, bo
 bool zn_commands_pop(struct zn_commands *c, struct zn_command *out);
 bool zn_commands_waiting(struct zn_commands *c);
 void zn_commands_shut(struct zn_commands *c);
+/* From any thread: take no new calls from now on. Only the first counts. */
+void zn_commands_stop(struct zn_commands *c, uint32_t grace_ms);
+bool zn_commands_stopping(struct zn_commands *c, uint32_t *grace_ms);
 void zn_commands_wake(struct zn_commands *c);
 /* The eventfd was readable. */
 void zn_commands_woken(struct zn_commands *c);

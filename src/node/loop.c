@@ -63,16 +63,6 @@ static void snapshot(zmqnet_node *node, struct zn_pending *p)
     p->got_status(p, copy ? 0 : ZMQNET_ENOMEM, copy, "");
 }
 
-static void stop(zmqnet_node *node, uint32_t grace_ms)
-{
-    const struct zn_event drain = {.type = ZN_EV_DRAIN};
-    if (node->state != ZN_NODE_RUNNING)
-        return;
-    state_move(node, ZN_NODE_DRAINING);
-    node->drain_until_us = node->now_us + grace_ms * ZN_MS;
-    zn_node_step(node, &drain);
-}
-
 static void command_run(zmqnet_node *node, struct zn_command *c)
 {
     struct zn_event event = {.peer = -1};
@@ -92,7 +82,6 @@ static void command_run(zmqnet_node *node, struct zn_command *c)
         zn_node_step(node, &event);
         break;
     case ZN_CMD_SNAPSHOT: snapshot(node, c->pending); break;
-    case ZN_CMD_STOP: stop(node, c->grace_ms); break;
     }
     zn_blob_drop(&c->body);
 }
@@ -103,6 +92,19 @@ static void commands_run(zmqnet_node *node)
     struct zn_command c;
     for (int i = 0; i < ZN_COMMANDS_MAX && zn_commands_pop(&node->commands, &c); i++)
         command_run(node, &c);
+}
+
+/* Somebody has asked for the end. What was queued before is begun all the same. */
+static void drain_if_asked(zmqnet_node *node)
+{
+    const struct zn_event drain = {.type = ZN_EV_DRAIN};
+    uint32_t grace_ms;
+    if (node->state != ZN_NODE_RUNNING || !zn_commands_stopping(&node->commands, &grace_ms))
+        return;
+    commands_run(node);
+    state_move(node, ZN_NODE_DRAINING);
+    node->drain_until_us = node->now_us + grace_ms * ZN_MS;
+    zn_node_step(node, &drain);
 }
 
 /* ---- time ---- */
@@ -154,15 +156,15 @@ static void wait_for_events(zmqnet_node *node, bool wait)
     }
 }
 
-/* Settle what is open, say bye, and complete the calls that come too late with ECLOSED. */
+/* Settle what is open, let the last receipts leave, and then say bye. */
 static void end(zmqnet_node *node)
 {
-    const struct zn_event finish = {.type = ZN_EV_CLOSE};
+    const struct zn_event settle = {.type = ZN_EV_CLOSE}, bye = {.type = ZN_EV_BYE};
     zn_commands_shut(&node->commands);
-    zn_node_step(node, &finish);
     commands_run(node);
-    node->flush_due = true;
+    zn_node_step(node, &settle);
     flush(node);
+    zn_node_step(node, &bye);
     state_move(node, ZN_NODE_ENDED);
 }
 
@@ -174,25 +176,49 @@ static void end_if_drained(zmqnet_node *node)
         end(node);
 }
 
-int zn_node_turn(zmqnet_node *node)
+/* The transport owes no sign for frames that were lost for want of memory here. */
+static void starved_again(zmqnet_node *node)
+{
+    while (node->starved != 0) {
+        int peer = __builtin_ctzll(node->starved);
+        const struct zn_event event = {.type = ZN_EV_LINK_WRITABLE, .peer = peer};
+        node->starved &= node->starved - 1;
+        zn_node_step(node, &event);
+    }
+}
+
+static void turn(zmqnet_node *node)
 {
     const struct zn_event tick = {.type = ZN_EV_TICK};
-    if (node->state == ZN_NODE_ENDED)
-        return ZMQNET_ECLOSED;
-    wait_for_events(node, atomic_load(&node->threaded) && !node->busy);
-    turning = node;
     node->now_us = zn_clock_us();
+    starved_again(node);
     commands_run(node);
+    drain_if_asked(node);
     node->pattern->turn(node->carrier, node->now_us);
     node->now_us = zn_clock_us();
     zn_node_step(node, &tick);
     flush(node);
     end_if_drained(node);
-    turning = NULL;
+}
+
+/* Asserted: only one thread at a time, and no callback, drives a node. */
+int zn_node_turn(zmqnet_node *node)
+{
+    const zmqnet_node *outer = turning;
+    if (node->state == ZN_NODE_ENDED)
+        return ZMQNET_ECLOSED;
+    bool busy = atomic_exchange(&node->in_turn, true);
+    assert(!busy);
+    wait_for_events(node, atomic_load(&node->threaded) && !node->busy);
+    turning = node;
+    turn(node);
+    turning = outer;
+    atomic_store(&node->in_turn, false);
     if (node->state == ZN_NODE_ENDED)
         return ZMQNET_ECLOSED;
     timer_arm(node);
-    node->busy = node->pattern->pending(node->carrier) || zn_commands_waiting(&node->commands);
+    node->busy = node->starved != 0 || node->pattern->pending(node->carrier) ||
+                 zn_commands_waiting(&node->commands);
     if (node->busy && !atomic_load(&node->threaded))
         zn_commands_wake(&node->commands);
     return 0;

@@ -89,6 +89,8 @@ static int parts_open(zmqnet_node *node, struct zmqnet_diag *diag)
     int rc = zn_commands_open(&node->commands);
     if (rc == 0)
         rc = loop_open(node);
+    if (rc == ZMQNET_ESYSTEM && (errno == EMFILE || errno == ENFILE))
+        return fail(diag, ZMQNET_ENOFILE, "no file descriptor is left", "raise ulimit -n");
     if (rc != 0)
         return fail(diag, rc, "epoll, timerfd, eventfd", strerror(errno));
     rc = zn_decoder_new(node->message_max, &node->decoder);
@@ -144,6 +146,7 @@ int zn_node_open(zmqnet_node **out, const zmqnet_peers *peers, const struct zmqn
     if (!node)
         return fail(diag, ZMQNET_ENOMEM, "opening the node", "out of memory");
     node->epoll_fd = node->timer_fd = -1;
+    pthread_mutex_init(&node->thread_lock, NULL);
     node->peers = zn_peers_ref(peers);
     int rc = options_read(node, o, diag);
     if (rc == 0)
@@ -171,6 +174,7 @@ void zn_node_free(zmqnet_node **handle)
         close(node->epoll_fd);
     zn_commands_close(&node->commands);
     zn_peers_drop(&node->peers);
+    pthread_mutex_destroy(&node->thread_lock);
     free(node);
     *handle = NULL;
 }

@@ -10,8 +10,7 @@
  *   results.c   completed calls and snapshots -> what the user gets
  *   notes.c     notes of core -> log records and events
  *
- * Everything belongs to the loop's thread but `commands`, `loop_thread` and what is constant after
- * open.
+ * Everything belongs to the loop but `commands`, the thread, and what is constant after open.
  */
 #ifndef ZN_NODE_NODE_H
 #define ZN_NODE_NODE_H
@@ -58,8 +57,9 @@ struct zmqnet_node {
 
     /* Any thread. */
     struct zn_commands commands;
-    atomic_bool threaded; /* has a thread of its own */
-    atomic_bool joined;
+    atomic_bool threaded;        /* has a thread of its own */
+    pthread_mutex_t thread_lock; /* held while that is made and while it is joined */
+    bool joined;
     pthread_t thread;
 
     /* The loop's. */
@@ -72,7 +72,8 @@ struct zmqnet_node {
     uint64_t now_us;
     enum zn_node_state state;
     uint64_t drain_until_us;
-    bool busy;      /* there is more to do: do not sleep */
+    bool busy; /* there is more to do: do not sleep */
+    atomic_bool in_turn;
     bool flush_due; /* a step was made that may have left something to send */
     struct {
         uint8_t *data;
@@ -80,6 +81,7 @@ struct zmqnet_node {
         uint32_t members;
     } frame;               /* being put together from actions with `more` */
     uint64_t failed_sends; /* peers whose frame was not taken by the transport */
+    uint64_t starved;      /* of those, the ones for which there was no memory */
 };
 
 /* node.c. Returns what zmqnet_open() does. */

@@ -14,12 +14,6 @@ static const struct {
 #undef ZN_NOTE_ROW
 };
 
-static const char *const counter_names[ZN_COUNTERS_N] = {
-#define ZN_COUNTER_NAME(name, unit, help) [ZN_COUNT_##name] = #name,
-    ZN_COUNTERS(ZN_COUNTER_NAME)
-#undef ZN_COUNTER_NAME
-};
-
 static void tell_user(zmqnet_node *node, const struct zn_note *n, const char *peer)
 {
     static const enum zmqnet_state states[ZN_NOTES_N] = {
@@ -47,7 +41,7 @@ void zn_node_note(zmqnet_node *node, const struct zn_note *n)
     if (n->id == ZN_NOTE_PEER_UP)
         node->pattern->good(node->carrier, n->peer);
     if (n->id == ZN_NOTE_BAD_INPUT)
-        zn_log_write(&node->log, level, id, "reason=%s count=%llu%s%s", counter_names[n->counter],
+        zn_log_write(&node->log, level, id, "reason=%s count=%llu%s%s", zn_counter_name(n->counter),
                      (unsigned long long)n->count, n->peer >= 0 ? " peer=" : "", peer);
     else
         zn_log_write(&node->log, level, id, "peer=%s%s%s%s", peer[0] ? peer : "?",

@@ -80,8 +80,7 @@ static struct zn_blob *encode(const struct zn_msg *from)
     text_fill(&msg, &text_blob, text, sizeof text);
     legacy_strip(&msg);
     size_t bytes = zn_wire_size(&msg);
-    if (bytes == 0)
-        bytes = 1; /* a blob is never empty; cannot happen: sender is always there */
+    assert(bytes > 0); /* there is always a sender or a kind */
     if (zn_blob_make(bytes, &out) != 0)
         return NULL;
     zn_wire_pack(&msg, out->data);
@@ -152,7 +151,7 @@ static void frame_reset(zmqnet_node *node)
 }
 
 /* Hand a whole frame to the pattern. */
-static bool frame_leave(zmqnet_node *node, const struct zn_action *a, struct zn_blob *frame)
+static int frame_leave(zmqnet_node *node, const struct zn_action *a, struct zn_blob *frame)
 {
     int rc = a->type == ZN_ACT_SEND ? node->pattern->send(node->carrier, a->peer, frame)
                                     : node->pattern->reply(node->carrier, a->route, frame);
@@ -160,30 +159,38 @@ static bool frame_leave(zmqnet_node *node, const struct zn_action *a, struct zn_
         zn_mesh_count(node->mesh, ZN_COUNT_frames_out);
     zn_blob_drop(&frame);
     frame_reset(node);
-    return rc == 0;
+    return rc;
 }
 
-/* False: the frame that this action belongs to was not taken. */
-static bool message_leave(zmqnet_node *node, struct zn_action *a)
+/* Returns 0, also while the frame is not whole, or why it was not taken. */
+static int message_leave(zmqnet_node *node, struct zn_action *a)
 {
     struct zn_blob *frame;
     if (frame_add(node, a, &frame))
-        return !frame || frame_leave(node, a, frame);
+        return frame ? frame_leave(node, a, frame) : 0;
     frame_reset(node);
-    return false;
+    return ZMQNET_ENOMEM;
 }
 
 static void send_action(zmqnet_node *node, struct zn_action *a)
 {
     uint64_t bit = 1ull << a->peer;
     /* What follows a failed member of the same frame fails with it. */
-    if (!(node->failed_sends & bit) && !message_leave(node, a))
+    if (node->failed_sends & bit)
+        return;
+    int rc = message_leave(node, a);
+    if (rc != 0)
         node->failed_sends |= bit;
+    if (rc == ZMQNET_ENOMEM)
+        node->starved |= bit;
 }
 
 static void reply_action(zmqnet_node *node, struct zn_action *a)
 {
-    if (!message_leave(node, a))
+    uint32_t answers = node->frame.members + 1;
+    if (message_leave(node, a) == 0)
+        return;
+    while (answers-- > 0)
         zn_mesh_count(node->mesh, ZN_COUNT_answers_lost);
 }
 

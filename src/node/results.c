@@ -85,7 +85,7 @@ static zmqnet_receipt *receipt_of(const zmqnet_node *node, const struct zn_done 
         .attempts = d->attempts,
         .rows_n = d->rows_n,
         .rows = rows,
-        .why = put_text(&room, d->why ? d->why : ""),
+        .why = put_text(&room, d->why),
     };
     for (size_t i = 0; i < d->rows_n; i++)
         rows[i] = row_of(&d->rows[i], &room);

@@ -41,8 +41,6 @@ struct zn_carrier {
     struct zn_link *link; /* links_n of them, one per replica; our own stays idle */
     size_t links_n;
     bool resolver_due;
-    bool owned; /* `owner` is known, since the first turn */
-    pthread_t owner;
 };
 
 /* ---- opening ---- */
@@ -181,14 +179,6 @@ static int router_open(const struct zn_pattern_config *config, struct zn_carrier
 
 /* ---- the loop's calls ---- */
 
-static void assert_owner(struct zn_carrier *c)
-{
-    if (!c->owned)
-        c->owner = pthread_self();
-    c->owned = true;
-    assert(pthread_equal(c->owner, pthread_self()));
-}
-
 static struct zn_link *link_of(struct zn_carrier *c, int peer)
 {
     assert(peer >= 0 && (size_t)peer < c->links_n);
@@ -201,13 +191,11 @@ static void router_good(struct zn_carrier *c, int peer) { zn_link_good(link_of(c
 
 static int router_send(struct zn_carrier *c, int peer, struct zn_blob *frame)
 {
-    assert_owner(c);
     return zn_link_send(link_of(c, peer), frame);
 }
 
 static int router_reply(struct zn_carrier *c, zn_route route, struct zn_blob *frame)
 {
-    assert_owner(c);
     return c->server ? zn_server_reply(c->server, route, frame) : ZMQNET_ENEVERSENT;
 }
 
@@ -253,7 +241,6 @@ static bool router_pending(struct zn_carrier *c)
 
 static void router_turn(struct zn_carrier *c, uint64_t now_us)
 {
-    assert_owner(c);
     if (c->server)
         zn_server_turn(c->server);
     take_resolved(c);

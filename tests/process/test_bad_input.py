@@ -2,7 +2,7 @@
 """Whatever comes to the port: counted under its own name, and nobody else is disturbed.
 
 Each case throws something at alpha of three replicas. A client of bravo sends to all before,
-meanwhile and after; alpha has to take its part each time. The original program ends on most of this.
+meanwhile and after; alpha has to take its part each time. The original ends on most of it.
 """
 
 import random

@@ -196,6 +196,11 @@ def send_with_nobody_there(mesh):
     return mesh.zmqnet("send", "-n", "alpha", "-t", "100ms", "hello")
 
 
+def send_to_a_stopped_coordinator(mesh):
+    _started(mesh).pause("alpha")
+    return mesh.zmqnet("send", "-n", "alpha", "-t", "150ms", "-r", "2", "hello")
+
+
 def send_to_a_killed_peer(mesh):
     _started(mesh).lose("charlie")
     return mesh.zmqnet("send", "-n", "alpha", "--to", "charlie", "hello")
@@ -230,7 +235,8 @@ def wait_interrupted(mesh):
     mesh.start("alpha")
     wait = mesh.spawn_zmqnet("wait", "-n", "alpha", "-t", "20s")
     with mesh.client("alpha") as client:
-        frames = lambda: {c.name: c.value for c in client.status().counters}["frames_in"]
+        def frames():
+            return {c.name: c.value for c in client.status().counters}["frames_in"]
         before = frames()
         wait_until(lambda: frames() > before + 2, 5, "wait asks alpha")
     wait.signal(signal.SIGINT)
@@ -249,7 +255,7 @@ TABLE = {
     3: [status_with_one_missing, wait_with_one_missing],
     4: [send_with_one_missing, status_with_two_missing, wait_with_two_missing],
     5: [send_to_a_stopped_peer, send_while_the_coordinator_stops],
-    6: [send_with_nobody_there, send_to_a_killed_peer],
+    6: [send_with_nobody_there, send_to_a_stopped_coordinator, send_to_a_killed_peer],
     8: [send_what_the_handler_refuses],
     130: [send_interrupted, wait_interrupted],
     143: [send_terminated],

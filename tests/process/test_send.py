@@ -4,6 +4,7 @@
 import base64
 import json
 import re
+import signal
 
 import pytest
 
@@ -121,6 +122,22 @@ def test_several_messages():
         assert len({receipt["id"] for receipt in sent.jsons}) == 3
         mesh.finish()
         assert [d.text for d in mesh.deliveries("charlie")] == ["one", "refuse 1 no", "three"]
+
+
+def test_interrupted_send_prints_what_is_known():
+    with Mesh(run=0) as mesh:
+        mesh.start("alpha", "bravo")
+        mesh.start("charlie", argv=[build.program("replica.c"), mesh.path, "charlie"])
+        mesh.linked()
+        send = mesh.spawn_zmqnet("send", "-n", "alpha", "--json", "hold", "not any more")
+        mesh.wait_delivered("charlie", "hold")
+        send.signal(signal.SIGINT)
+        assert send.wait(2) == 130
+        receipt, = [json.loads(line) for line in send.out.all()]
+        assert receipt["ok"] is False and receipt["via"] == "alpha"
+        assert [row["outcome"] for row in receipt["peers"]] == ["unknown"] * 3
+        mesh.finish()
+        assert not mesh.deliveries("alpha", "not any more")
 
 
 @pytest.mark.parametrize("args", [["-"], []], ids=["dash", "no argument"])

@@ -58,8 +58,8 @@ def test_send_returns_in_50_ms():
 def test_serve_is_ready_in_100_ms():
     with Mesh(run=0) as mesh:
         def start():
-            proc = mesh.start("alpha")
-            seconds = time.monotonic() - proc.started
+            mesh.start("alpha")
+            seconds = time.monotonic() - mesh.procs["alpha"].started
             mesh.kill("alpha")
             return seconds
         seconds = statistics.median(start() for _ in range(5))
@@ -88,8 +88,8 @@ def test_all_returns_at_once_with_one_killed():
 
 
 def _closed_loops(mesh, names, seconds):
-    """A client at each of these replicas for so long. Returns how many broadcasts there were; all of
-    them were complete."""
+    """A client at each of these replicas for so long. Returns how many broadcasts there were; all
+    of them were complete."""
     counts = dict.fromkeys(names, 0)
     until = time.monotonic() + seconds
 
@@ -111,7 +111,7 @@ def _closed_loops(mesh, names, seconds):
 
 @twice
 def test_crossed_broadcasts():
-    """A client at each replica, and none waits for another: the original gets 1.6 per second in all.
+    """A client at each replica, and none waits for another: the original gets 1.6 per second.
     More in all than one client at one replica, every receipt complete, every message delivered."""
     with Mesh() as mesh:
         _closed_loops(mesh, mesh.names, 0.2)

@@ -2,7 +2,6 @@
 """`up`: the whole mesh as children of one process."""
 
 import os
-import re
 import signal
 
 import pytest
@@ -83,8 +82,7 @@ def test_killed_child_is_reported():
     with Mesh(run=0) as mesh:
         up = start_up(mesh)
         os.kill(child_of(up, "charlie"), signal.SIGKILL)
-        both = lambda: up.out.matching("charlie") + up.err.matching("charlie")
-        wait_until(lambda: [line for line in both() if re.search("(?i)kill|signal 9", line)], 5,
+        wait_until(lambda: up.err.matching("^zmqnet: charlie ended: killed by signal 9$"), 5,
                    "the death of charlie is told")
         sent = mesh.send("hello", "-q", "majority")
         assert sent.code == 0, sent
@@ -111,8 +109,8 @@ def test_port_taken():
     with Mesh(run=0) as mesh:
         mesh.start("charlie")
         up = mesh.spawn_zmqnet("up")
-        both = lambda: up.out.matching("charlie") + up.err.matching("charlie")
-        wait_until(lambda: [line for line in both() if "taken" in line], 5, "the port is taken")
+        wait_until(lambda: up.err.matching(prefixed("charlie", ".* taken")), 5, "the port is taken")
+        wait_until(lambda: up.err.matching("^zmqnet: charlie ended: exit code 1$"), 5, "its end")
         mesh.wait_up("alpha", mesh.names)
         up.signal(signal.SIGTERM)
         up.wait()

@@ -26,13 +26,15 @@ static const char *const replica_names[SIM_REPLICAS_MAX] = {
     "alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india",
 };
 
-void sim_at(struct sim *s, uint64_t at_us, const struct sim_due *due) {
+void sim_at(struct sim *s, uint64_t at_us, const struct sim_due *due)
+{
     struct sim_due d = *due;
     d.at_us = at_us < s->now_us ? s->now_us : at_us;
     sim_queue_put(&s->queue, &d);
 }
 
-int sim_find(const struct sim *s, const char *name) {
+int sim_find(const struct sim *s, const char *name)
+{
     for (int i = 0; i < s->nodes_n; i++)
         if (strcmp(s->nodes[i].name, name) == 0)
             return i;
@@ -41,12 +43,14 @@ int sim_find(const struct sim *s, const char *name) {
 
 /* ---- the inbox ---- */
 
-static void inbox_init(struct sim_inbox *inbox) {
+static void inbox_init(struct sim_inbox *inbox)
+{
     inbox->first = NULL;
     inbox->end = &inbox->first;
 }
 
-static struct sim_item *inbox_append(struct sim_inbox *inbox, enum zn_event_type type) {
+static struct sim_item *inbox_append(struct sim_inbox *inbox, enum zn_event_type type)
+{
     struct sim_item *item = calloc(1, sizeof *item);
     assert(item);
     item->type = type;
@@ -56,7 +60,8 @@ static struct sim_item *inbox_append(struct sim_inbox *inbox, enum zn_event_type
     return item;
 }
 
-static struct sim_item *inbox_take(struct sim_inbox *inbox) {
+static struct sim_item *inbox_take(struct sim_inbox *inbox)
+{
     struct sim_item *item = inbox->first;
     if (!item)
         return NULL;
@@ -66,7 +71,8 @@ static struct sim_item *inbox_take(struct sim_inbox *inbox) {
     return item;
 }
 
-static void item_free(struct sim *s, struct sim_item *item) {
+static void item_free(struct sim *s, struct sim_item *item)
+{
     if (item->frame)
         sim_frame_read(s, item->frame);
     zn_blob_drop(&item->body);
@@ -74,12 +80,14 @@ static void item_free(struct sim *s, struct sim_item *item) {
     free(item);
 }
 
-void sim_inbox_clear(struct sim *s, struct sim_inbox *inbox) {
+void sim_inbox_clear(struct sim *s, struct sim_inbox *inbox)
+{
     for (struct sim_item *item; (item = inbox_take(inbox));)
         item_free(s, item);
 }
 
-static void turn_soon(struct sim *s, int node) {
+static void turn_soon(struct sim *s, int node)
+{
     struct sim_node *n = &s->nodes[node];
     if (n->turn_due || !n->alive || n->stopped)
         return;
@@ -87,7 +95,8 @@ static void turn_soon(struct sim *s, int node) {
     sim_at(s, s->now_us, &(struct sim_due){.what = SIM_TURN, .node = node, .mark = n->life_n});
 }
 
-struct sim_item *sim_inbox_add(struct sim *s, int node, enum zn_event_type type) {
+struct sim_item *sim_inbox_add(struct sim *s, int node, enum zn_event_type type)
+{
     turn_soon(s, node);
     return inbox_append(&s->nodes[node].inbox, type);
 }
@@ -100,7 +109,8 @@ struct parts {
     size_t n;
 };
 
-static struct zn_blob *pack(const struct zn_msg *msg) {
+static struct zn_blob *pack(const struct zn_msg *msg)
+{
     struct zn_blob *b;
     int rc = zn_blob_make(zn_wire_size(msg), &b);
     assert(rc == 0);
@@ -110,7 +120,8 @@ static struct zn_blob *pack(const struct zn_msg *msg) {
 
 /* What is kept for the other peers of a broadcast may say an older budget and floor, which are never
  * less careful, and must otherwise be this very message. msg becomes what really leaves. */
-static void check_kept(struct sim *s, const struct zn_blob *kept, struct zn_msg *msg) {
+static void check_kept(struct sim *s, const struct zn_blob *kept, struct zn_msg *msg)
+{
     struct zn_msg old;
     enum zn_wire_error error;
     zn_decoder_begin(s->checker, kept->data, kept->bytes);
@@ -128,7 +139,8 @@ static void check_kept(struct sim *s, const struct zn_blob *kept, struct zn_msg 
     zn_msg_drop(&old);
 }
 
-static struct zn_blob *encode(struct sim *s, struct zn_action *a) {
+static struct zn_blob *encode(struct sim *s, struct zn_action *a)
+{
     if (a->wire && *a->wire) {
         check_kept(s, *a->wire, &a->msg);
         return zn_blob_ref(*a->wire);
@@ -139,7 +151,8 @@ static struct zn_blob *encode(struct sim *s, struct zn_action *a) {
     return b;
 }
 
-static struct zn_blob *frame_of(struct parts *p) {
+static struct zn_blob *frame_of(struct parts *p)
+{
     if (p->n == 1)
         return zn_blob_ref(p->at[0]);
     size_t bytes = 0;
@@ -159,12 +172,14 @@ static struct zn_blob *frame_of(struct parts *p) {
 }
 
 static int hand_over(struct sim *s, int node, const struct zn_action *a, struct zn_blob *frame,
-                     uint64_t extra_us) {
+                     uint64_t extra_us)
+{
     return a->type == ZN_ACT_SEND ? sim_link_send(s, node, a->peer, frame, extra_us)
                                   : sim_link_reply(s, node, a->route, frame, extra_us);
 }
 
-static struct sim_rule *rule_for(struct sim *s, int from, int to, enum zn_kind kind) {
+static struct sim_rule *rule_for(struct sim *s, int from, int to, enum zn_kind kind)
+{
     for (size_t i = 0; i < SIM_RULES_MAX; i++) {
         struct sim_rule *r = &s->rules[i];
         if (r->left && r->from == from && r->to == to && r->kind == kind)
@@ -175,7 +190,8 @@ static struct sim_rule *rule_for(struct sim *s, int from, int to, enum zn_kind k
 
 /* True: a rule has taken the message away from its frame. */
 static bool follow_rule(struct sim *s, int node, int to, const struct zn_action *a,
-                        struct zn_blob *bytes, const char **fate) {
+                        struct zn_blob *bytes, const char **fate)
+{
     struct sim_rule *r = rule_for(s, node, to, a->msg.kind);
     if (!r)
         return false;
@@ -191,9 +207,10 @@ static bool follow_rule(struct sim *s, int node, int to, const struct zn_action 
     return r->what == SIM_RULE_HOLD;
 }
 
-static void add_part(struct sim *s, int node, struct zn_action *a, struct parts *p) {
-    int to = a->type == ZN_ACT_SEND ? s->nodes[node].links[a->peer].to
-                                    : sim_route_node(s, a->route);
+static void add_part(struct sim *s, int node, struct zn_action *a, struct parts *p)
+{
+    int to =
+        a->type == ZN_ACT_SEND ? s->nodes[node].links[a->peer].to : sim_route_node(s, a->route);
     int stranger = a->type == ZN_ACT_REPLY ? sim_route_stranger(a->route) : -1;
     const char *name = stranger >= 0 ? s->strangers[stranger] : to >= 0 ? s->nodes[to].name : "?";
     const char *fate = "";
@@ -208,7 +225,8 @@ static void add_part(struct sim *s, int node, struct zn_action *a, struct parts 
         sim_ghost_sent(s, &a->msg);
 }
 
-static void not_taken(struct sim *s, int node, const struct zn_action *a) {
+static void not_taken(struct sim *s, int node, const struct zn_action *a)
+{
     struct sim_inbox *soon = &s->nodes[node].soon;
     if (a->type == ZN_ACT_SEND) {
         sim_say(s, "%s link to %s takes no more", s->nodes[node].name, s->nodes[a->peer].name);
@@ -219,10 +237,12 @@ static void not_taken(struct sim *s, int node, const struct zn_action *a) {
 }
 
 /* One frame: the action at *i and those that go with it. */
-static void carry_frame(struct sim *s, int node, size_t *i) {
+static void carry_frame(struct sim *s, int node, size_t *i)
+{
     const struct zn_actions *out = &s->nodes[node].out;
     struct parts p = {.n = 0};
-    for (add_part(s, node, &out->at[*i], &p); out->at[*i].more; add_part(s, node, &out->at[*i], &p)) {
+    for (add_part(s, node, &out->at[*i], &p); out->at[*i].more;
+         add_part(s, node, &out->at[*i], &p)) {
         const struct zn_action *a = &out->at[(*i)++];
         if (*i == out->n || out->at[*i].type != a->type || out->at[*i].peer != a->peer ||
             out->at[*i].route != a->route) {
@@ -240,7 +260,8 @@ static void carry_frame(struct sim *s, int node, size_t *i) {
 
 /* ---- the model handler ---- */
 
-static void answer_soon(struct sim_node *n, uint64_t token, int code, const char *text) {
+static void answer_soon(struct sim_node *n, uint64_t token, int code, const char *text)
+{
     struct sim_item *item = inbox_append(&n->soon, ZN_EV_ANSWER);
     item->token = token;
     item->code = code;
@@ -248,7 +269,8 @@ static void answer_soon(struct sim_node *n, uint64_t token, int code, const char
     assert(rc == 0);
 }
 
-static void pend(struct sim_node *n, const struct zn_action *a) {
+static void pend(struct sim_node *n, const struct zn_action *a)
+{
     struct sim_pending *p = calloc(1, sizeof *p);
     assert(p);
     p->token = a->token;
@@ -259,7 +281,8 @@ static void pend(struct sim_node *n, const struct zn_action *a) {
     n->pending = p;
 }
 
-static void carry_deliver(struct sim *s, int node, const struct zn_action *a) {
+static void carry_deliver(struct sim *s, int node, const struct zn_action *a)
+{
     static const char *const does[] = {"acks", "refuses", "answers later", "never answers"};
     struct sim_node *n = &s->nodes[node];
     const struct sim_handler *h = &n->handler;
@@ -279,7 +302,8 @@ static void carry_deliver(struct sim *s, int node, const struct zn_action *a) {
                    .what = SIM_ANSWER, .node = node, .mark = n->life_n, .token = a->token});
 }
 
-static void late_answer(struct sim *s, const struct sim_due *due) {
+static void late_answer(struct sim *s, const struct sim_due *due)
+{
     struct sim_node *n = &s->nodes[due->node];
     struct sim_pending **at = &n->pending;
     while (*at && (*at)->token != due->token)
@@ -301,7 +325,8 @@ static void late_answer(struct sim *s, const struct sim_due *due) {
 
 /* ---- actions ---- */
 
-static void carry_note(struct sim *s, int node, const struct zn_note *note) {
+static void carry_note(struct sim *s, int node, const struct zn_note *note)
+{
     static const char *const ids[ZN_NOTES_N] = {
 #define NOTE_ID(name, id, level) [ZN_NOTE_##name] = id,
         ZN_NOTES(NOTE_ID)
@@ -323,7 +348,8 @@ static void carry_note(struct sim *s, int node, const struct zn_note *note) {
                 note->why ? " (" : "", zn_why_text(note->why), note->why ? ")" : "");
 }
 
-static void carry_out(struct sim *s, int node) {
+static void carry_out(struct sim *s, int node)
+{
     const struct zn_actions *out = &s->nodes[node].out;
     for (size_t i = 0; i < out->n; i++) {
         const struct zn_action *a = &out->at[i];
@@ -346,7 +372,8 @@ static void carry_out(struct sim *s, int node) {
 
 /* ---- steps and turns ---- */
 
-static int step(struct sim *s, int node, const struct zn_event *event) {
+static int step(struct sim *s, int node, const struct zn_event *event)
+{
     struct sim_node *n = &s->nodes[node];
     int rc = zn_mesh_step(n->mesh, s->now_us, event, &n->out);
     if (n->out.n > zn_mesh_actions_max(n->mesh))
@@ -360,7 +387,8 @@ static int step(struct sim *s, int node, const struct zn_event *event) {
 
 static void consequences(struct sim *s, int node);
 
-static void step_frame(struct sim *s, int node, struct sim_item *item) {
+static void step_frame(struct sim *s, int node, struct sim_item *item)
+{
     const struct zn_blob *bytes = item->frame->bytes;
     struct zn_msg msg;
     enum zn_wire_error error;
@@ -379,19 +407,20 @@ static void step_frame(struct sim *s, int node, struct sim_item *item) {
 }
 
 /* A RESET was asked for after this was put into the inbox. */
-static bool is_void(const struct sim_node *n, const struct sim_item *item) {
+static bool is_void(const struct sim_node *n, const struct sim_item *item)
+{
     switch (item->type) {
     case ZN_EV_LINK_UP:
     case ZN_EV_LINK_LOST:
     case ZN_EV_LINK_FAILED:
     case ZN_EV_LINK_WRITABLE:
-    case ZN_EV_LINK_MSG:
-        return n->links[item->peer].epoch != item->epoch;
+    case ZN_EV_LINK_MSG: return n->links[item->peer].epoch != item->epoch;
     default: return false;
     }
 }
 
-static void call_begins(struct sim *s, const struct sim_item *item) {
+static void call_begins(struct sim *s, const struct sim_item *item)
+{
     struct sim_call *c = &s->calls[item->call.tag];
     c->begun = true;
     c->begun_us = s->now_us;
@@ -399,8 +428,10 @@ static void call_begins(struct sim *s, const struct sim_item *item) {
     c->calm = sim_calm(s, c->node, &c->spec);
 }
 
-static void say_link(struct sim *s, int node, const struct sim_item *item) {
-    const char *name = s->nodes[node].name, *peer = item->peer >= 0 ? s->nodes[item->peer].name : "";
+static void say_link(struct sim *s, int node, const struct sim_item *item)
+{
+    const char *name = s->nodes[node].name,
+               *peer = item->peer >= 0 ? s->nodes[item->peer].name : "";
     if (item->type == ZN_EV_LINK_UP && s->show_hellos)
         sim_say(s, "%s link to %s is up", name, peer);
     else if (item->type == ZN_EV_LINK_LOST)
@@ -409,7 +440,8 @@ static void say_link(struct sim *s, int node, const struct sim_item *item) {
         sim_say(s, "%s link to %s failed (%s)", name, peer, zn_why_text(item->why));
 }
 
-static void step_item(struct sim *s, int node, struct sim_item *item) {
+static void step_item(struct sim *s, int node, struct sim_item *item)
+{
     if (!is_void(&s->nodes[node], item)) {
         say_link(s, node, item);
         if (item->type == ZN_EV_CALL)
@@ -430,12 +462,14 @@ static void step_item(struct sim *s, int node, struct sim_item *item) {
     item_free(s, item);
 }
 
-static void consequences(struct sim *s, int node) {
+static void consequences(struct sim *s, int node)
+{
     for (struct sim_item *item; (item = inbox_take(&s->nodes[node].soon));)
         step_item(s, node, item);
 }
 
-static void flush(struct sim *s, int node) {
+static void flush(struct sim *s, int node)
+{
     int more;
     unsigned times = 0;
     do {
@@ -448,7 +482,8 @@ static void flush(struct sim *s, int node) {
     } while (more);
 }
 
-static void arm(struct sim *s, int node) {
+static void arm(struct sim *s, int node)
+{
     struct sim_node *n = &s->nodes[node];
     uint64_t next_us = zn_mesh_next_us(n->mesh);
     if (next_us == n->timer_us && next_us > s->now_us)
@@ -460,7 +495,8 @@ static void arm(struct sim *s, int node) {
                &(struct sim_due){.what = SIM_TIMER, .node = node, .mark = n->timer_mark});
 }
 
-static void die(struct sim *s, int node) {
+static void die(struct sim *s, int node)
+{
     struct sim_node *n = &s->nodes[node];
     n->alive = n->stopped = n->ending = false;
     n->timer_mark++;
@@ -477,11 +513,14 @@ static void die(struct sim *s, int node) {
     sim_network_died(s, node);
 }
 
-static void finish(struct sim *s, int node) {
+static void finish(struct sim *s, int node)
+{
     struct sim_node *n = &s->nodes[node];
     step(s, node, &(struct zn_event){.type = ZN_EV_CLOSE, .peer = -1});
     consequences(s, node);
     flush(s, node);
+    step(s, node, &(struct zn_event){.type = ZN_EV_BYE, .peer = -1});
+    consequences(s, node);
     for (uint64_t t = 1; t <= s->calls_n; t++)
         if (s->calls[t].node == node && s->calls[t].begun && !s->calls[t].forgotten &&
             s->calls[t].done_n != 1)
@@ -490,7 +529,8 @@ static void finish(struct sim *s, int node) {
     die(s, node);
 }
 
-static void turn(struct sim *s, int node) {
+static void turn(struct sim *s, int node)
+{
     struct sim_node *n = &s->nodes[node];
     n->turn_due = false;
     for (struct sim_item *item; (item = inbox_take(&n->inbox));) {
@@ -506,7 +546,8 @@ static void turn(struct sim *s, int node) {
         finish(s, node);
 }
 
-void sim_feed(struct sim *s, int node, const struct zn_event *event) {
+void sim_feed(struct sim *s, int node, const struct zn_event *event)
+{
     if (!s->nodes[node].alive || s->nodes[node].stopped)
         return;
     step(s, node, event);
@@ -516,7 +557,8 @@ void sim_feed(struct sim *s, int node, const struct zn_event *event) {
 
 /* ---- processes ---- */
 
-static struct sim_node *add_node(struct sim *s, const char *name, int self) {
+static struct sim_node *add_node(struct sim *s, const char *name, int self)
+{
     assert(s->nodes_n < SIM_NODES_MAX);
     struct sim_node *n = &s->nodes[s->nodes_n++];
     snprintf(n->name, sizeof n->name, "%s", name);
@@ -534,19 +576,22 @@ static struct sim_node *add_node(struct sim *s, const char *name, int self) {
     return n;
 }
 
-int sim_add_client(struct sim *s, const char *name, int via) {
+int sim_add_client(struct sim *s, const char *name, int via)
+{
     struct sim_node *n = add_node(s, name, -1);
     n->via = via;
     return s->nodes_n - 1;
 }
 
-int sim_add_impostor(struct sim *s, const char *name, int self) {
+int sim_add_impostor(struct sim *s, const char *name, int self)
+{
     s->impostors = true;
     add_node(s, name, self);
     return s->nodes_n - 1;
 }
 
-static struct zn_mesh_config config_of(struct sim *s, const struct sim_node *n) {
+static struct zn_mesh_config config_of(struct sim *s, const struct sim_node *n)
+{
     const struct sim_tables *t = &n->tables;
     return (struct zn_mesh_config){
         .peers = n->other_file ? s->peers_other : s->peers,
@@ -567,7 +612,8 @@ static struct zn_mesh_config config_of(struct sim *s, const struct sim_node *n) 
     };
 }
 
-void sim_start(struct sim *s, int node) {
+void sim_start(struct sim *s, int node)
+{
     struct sim_node *n = &s->nodes[node];
     if (n->alive)
         return;
@@ -587,13 +633,15 @@ void sim_start(struct sim *s, int node) {
     turn_soon(s, node);
 }
 
-void sim_kill(struct sim *s, int node) {
+void sim_kill(struct sim *s, int node)
+{
     s->faults++;
     if (s->nodes[node].alive)
         die(s, node);
 }
 
-void sim_end(struct sim *s, int node, uint64_t grace_us) {
+void sim_end(struct sim *s, int node, uint64_t grace_us)
+{
     struct sim_node *n = &s->nodes[node];
     s->faults++;
     if (!n->alive || n->ending)
@@ -604,12 +652,14 @@ void sim_end(struct sim *s, int node, uint64_t grace_us) {
     sim_at(s, n->exit_us, &(struct sim_due){.what = SIM_EXIT, .node = node, .mark = n->life_n});
 }
 
-void sim_stop(struct sim *s, int node) {
+void sim_stop(struct sim *s, int node)
+{
     s->faults++;
     s->nodes[node].stopped = s->nodes[node].alive;
 }
 
-void sim_continue(struct sim *s, int node) {
+void sim_continue(struct sim *s, int node)
+{
     struct sim_node *n = &s->nodes[node];
     s->faults++;
     if (!n->stopped)
@@ -620,7 +670,8 @@ void sim_continue(struct sim *s, int node) {
     sim_network_continued(s, node);
 }
 
-uint64_t sim_ask(struct sim *s, int node, struct zn_call_spec spec, const char *body, size_t n) {
+uint64_t sim_ask(struct sim *s, int node, struct zn_call_spec spec, const char *body, size_t n)
+{
     struct sim_item *item;
     if (!s->nodes[node].alive || s->calls_n + 1 >= SIM_CALLS_MAX)
         return 0;
@@ -636,7 +687,8 @@ uint64_t sim_ask(struct sim *s, int node, struct zn_call_spec spec, const char *
 
 /* ---- time ---- */
 
-static void due_now(struct sim *s, const struct sim_due *due) {
+static void due_now(struct sim *s, const struct sim_due *due)
+{
     struct sim_node *n = &s->nodes[due->node];
     bool runs = n->alive && !n->stopped;
     switch (due->what) {
@@ -657,7 +709,8 @@ static void due_now(struct sim *s, const struct sim_due *due) {
     }
 }
 
-static bool advance(struct sim *s, uint64_t until_us) {
+static bool advance(struct sim *s, uint64_t until_us)
+{
     struct sim_due due;
     if (s->failed || !sim_queue_take(&s->queue, until_us, &due))
         return false;
@@ -667,28 +720,32 @@ static bool advance(struct sim *s, uint64_t until_us) {
     return true;
 }
 
-void sim_run(struct sim *s, uint64_t until_us) {
+void sim_run(struct sim *s, uint64_t until_us)
+{
     while (advance(s, until_us)) {
     }
     if (s->now_us < until_us)
         s->now_us = until_us;
 }
 
-bool sim_idle(const struct sim *s) {
+bool sim_idle(const struct sim *s)
+{
     for (uint64_t t = 1; t <= s->calls_n; t++)
         if (!s->calls[t].done_n && !s->calls[t].forgotten)
             return false;
     return true;
 }
 
-bool sim_run_idle(struct sim *s, uint64_t until_us) {
+bool sim_run_idle(struct sim *s, uint64_t until_us)
+{
     while (!sim_idle(s))
         if (!advance(s, until_us))
             return false;
     return true;
 }
 
-static bool settled(struct sim *s) {
+static bool settled(struct sim *s)
+{
     for (int i = 0; i < s->nodes_n; i++) {
         if (!s->nodes[i].alive)
             continue;
@@ -701,7 +758,8 @@ static bool settled(struct sim *s) {
 }
 
 /* Without a trace: what happens until every link has its state is told in a transcript of its own. */
-void sim_settle(struct sim *s) {
+void sim_settle(struct sim *s)
+{
     FILE *out = s->out;
     s->out = NULL;
     uint64_t until_us = s->now_us + SETTLE_US;
@@ -715,7 +773,8 @@ void sim_settle(struct sim *s) {
 
 /* ---- the whole ---- */
 
-static const zmqnet_peers *make_peers(int n, int first_port) {
+static const zmqnet_peers *make_peers(int n, int first_port)
+{
     char text[CONFIG_TEXT_MAX];
     size_t end = (size_t)snprintf(text, sizeof text, "{\"replicas\":[");
     for (int i = 0; i < n; i++)
@@ -731,7 +790,8 @@ static const zmqnet_peers *make_peers(int n, int first_port) {
     return peers;
 }
 
-void sim_open(struct sim *s, const struct sim_options *options, FILE *out) {
+void sim_open(struct sim *s, const struct sim_options *options, FILE *out)
+{
     memset(s, 0, sizeof *s);
     s->options = *options;
     s->out = out;
@@ -758,7 +818,8 @@ void sim_open(struct sim *s, const struct sim_options *options, FILE *out) {
             sim_start(s, i);
 }
 
-void sim_close(struct sim *s) {
+void sim_close(struct sim *s)
+{
     s->out = NULL;
     for (int i = 0; i < s->nodes_n; i++)
         if (s->nodes[i].alive)

@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t life_value(const struct sim *s, const char *text, size_t n) {
+static uint64_t life_value(const struct sim *s, const char *text, size_t n)
+{
     char name[ZN_NAME_MAX + 1];
     const char *dot = memchr(text, '.', n);
     if (!dot || dot == text || (size_t)(dot - text) >= sizeof name)
@@ -27,7 +28,8 @@ static uint64_t life_value(const struct sim *s, const char *text, size_t n) {
     return node < 0 ? 0 : sim_life_of(s, node, (uint32_t)strtoul(dot + 1, NULL, 10));
 }
 
-static struct zmqnet_id id_value(const struct sim *s, const char *text) {
+static struct zmqnet_id id_value(const struct sim *s, const char *text)
+{
     const char *dash = strrchr(text, '-');
     if (!dash)
         return (struct zmqnet_id){0, 0};
@@ -35,24 +37,28 @@ static struct zmqnet_id id_value(const struct sim *s, const char *text) {
                               strtoull(dash + 1, NULL, 10)};
 }
 
-static int kind_value(const char *text) {
+static int kind_value(const char *text)
+{
     for (int k = 0; k < ZN_KINDS; k++)
         if (strcmp(sim_kind_names[k], text) == 0)
             return k;
     return -1;
 }
 
-static long number(char **words, int n, const char *key, long otherwise) {
+static long number(char **words, int n, const char *key, long otherwise)
+{
     const char *text = sim_option(words, n, key);
     return text ? strtol(text, NULL, 10) : otherwise;
 }
 
-static const char *string(char **words, int n, const char *key, const char *otherwise) {
+static const char *string(char **words, int n, const char *key, const char *otherwise)
+{
     const char *text = sim_option(words, n, key);
     return text ? text : otherwise;
 }
 
-static struct zn_msg message_of(struct sim *s, enum zn_kind kind, char **w, int n) {
+static struct zn_msg message_of(struct sim *s, enum zn_kind kind, char **w, int n)
+{
     static uint64_t for_life;
     const char *id = sim_option(w, n, "id"), *life = sim_option(w, n, "life");
     const char *for_text = sim_option(w, n, "for"), *body = sim_option(w, n, "body");
@@ -83,7 +89,8 @@ static struct zn_msg message_of(struct sim *s, enum zn_kind kind, char **w, int 
     return msg;
 }
 
-static int stranger_of(struct sim *s, const char *name) {
+static int stranger_of(struct sim *s, const char *name)
+{
     for (int i = 0; i < s->strangers_n; i++)
         if (strcmp(s->strangers[i], name) == 0)
             return i;
@@ -93,7 +100,8 @@ static int stranger_of(struct sim *s, const char *name) {
     return s->strangers_n++;
 }
 
-static zn_route route_of(struct sim *s, int node, const char *who) {
+static zn_route route_of(struct sim *s, int node, const char *who)
+{
     int from = sim_find(s, who);
     if (from >= 0)
         return sim_link_route(s, from, s->nodes[node].self);
@@ -101,7 +109,8 @@ static zn_route route_of(struct sim *s, int node, const char *who) {
     return stranger < 0 ? 0 : sim_stranger_route(stranger);
 }
 
-const char *sim_inject(struct sim *s, char **w, int n) {
+const char *sim_inject(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]), kind = kind_value(w[4]);
     bool on_link = strcmp(w[2], "on") == 0;
     int peer = on_link ? sim_find(s, w[3]) : -1;

@@ -26,7 +26,8 @@
 #define CALM_LINK_US (100 * ZN_MS)
 #define CALM_SERVED_MIN 1024
 
-void sim_fail(struct sim *s, const char *format, ...) {
+void sim_fail(struct sim *s, const char *format, ...)
+{
     if (s->failed)
         return;
     s->failed = true;
@@ -39,7 +40,8 @@ void sim_fail(struct sim *s, const char *format, ...) {
 
 /* ---- the ghost ---- */
 
-static struct sim_ghost *ghost_of(struct sim *s, struct zmqnet_id id) {
+static struct sim_ghost *ghost_of(struct sim *s, struct zmqnet_id id)
+{
     size_t bucket = (size_t)((id.origin ^ id.seq * 0x9e3779b97f4a7c15ull) % SIM_GHOST_BUCKETS);
     for (struct sim_ghost *g = s->ghosts[bucket]; g; g = g->next)
         if (g->id.origin == id.origin && g->id.seq == id.seq)
@@ -53,22 +55,26 @@ static struct sim_ghost *ghost_of(struct sim *s, struct zmqnet_id id) {
     return g;
 }
 
-void sim_ghost_free(struct sim *s) {
+void sim_ghost_free(struct sim *s)
+{
     for (size_t b = 0; b < SIM_GHOST_BUCKETS; b++)
         for (struct sim_ghost *g; (g = s->ghosts[b]); free(g))
             s->ghosts[b] = g->next;
 }
 
-static bool has_ghost(const struct sim *s, struct zmqnet_id id) {
+static bool has_ghost(const struct sim *s, struct zmqnet_id id)
+{
     return !s->impostors && id.origin != 0;
 }
 
-void sim_ghost_sent(struct sim *s, const struct zn_msg *msg) {
+void sim_ghost_sent(struct sim *s, const struct zn_msg *msg)
+{
     if (has_ghost(s, msg->id) && (msg->kind == ZN_REQUEST || msg->kind == ZN_SUBMIT))
         ghost_of(s, msg->id)->idempotent |= msg->idempotent;
 }
 
-void sim_ghost_ran(struct sim *s, int node, struct zmqnet_id id) {
+void sim_ghost_ran(struct sim *s, int node, struct zmqnet_id id)
+{
     if (!has_ghost(s, id))
         return;
     const struct sim_node *n = &s->nodes[node];
@@ -89,7 +95,8 @@ void sim_ghost_ran(struct sim *s, int node, struct zmqnet_id id) {
         sim_fail(s, "%s ran %s, which a receipt had called never_sent", n->name, text);
 }
 
-void sim_ghost_answered(struct sim *s, int node, struct zmqnet_id id, int code) {
+void sim_ghost_answered(struct sim *s, int node, struct zmqnet_id id, int code)
+{
     if (!has_ghost(s, id))
         return;
     struct sim_truth *t = &ghost_of(s, id)->at[s->nodes[node].self];
@@ -101,7 +108,8 @@ void sim_ghost_answered(struct sim *s, int node, struct zmqnet_id id, int code) 
 
 /* ---- completions ---- */
 
-static struct sim_call *call_of(struct sim *s, int node, uint64_t tag, const char *what) {
+static struct sim_call *call_of(struct sim *s, int node, uint64_t tag, const char *what)
+{
     if (tag == 0 || tag > s->calls_n || s->calls[tag].node != node ||
         s->calls[tag].life_n != s->nodes[node].life_n || !s->calls[tag].begun) {
         sim_fail(s, "%s: %s for a call that it does not have", s->nodes[node].name, what);
@@ -110,14 +118,16 @@ static struct sim_call *call_of(struct sim *s, int node, uint64_t tag, const cha
     return &s->calls[tag];
 }
 
-static int replica_of(const struct sim *s, const char *name) {
+static int replica_of(const struct sim *s, const char *name)
+{
     for (int i = 0; i < s->replicas_n; i++)
         if (strcmp(s->nodes[i].name, name) == 0)
             return i;
     return -1;
 }
 
-static bool row_is_true(const struct sim_truth *t, const struct zn_row *r) {
+static bool row_is_true(const struct sim_truth *t, const struct zn_row *r)
+{
     switch (r->outcome) {
     case ZMQNET_SELF:
     case ZMQNET_ACKED: return t->acked;
@@ -128,7 +138,8 @@ static bool row_is_true(const struct sim_truth *t, const struct zn_row *r) {
     return false;
 }
 
-static void check_row(struct sim *s, uint64_t tag, struct zmqnet_id id, const struct zn_row *r) {
+static void check_row(struct sim *s, uint64_t tag, struct zmqnet_id id, const struct zn_row *r)
+{
     int replica = replica_of(s, r->name);
     char text[128];
     if (replica < 0) {
@@ -147,7 +158,8 @@ static void check_row(struct sim *s, uint64_t tag, struct zmqnet_id id, const st
         t->never = true;
 }
 
-void sim_ghost_progress(struct sim *s, int node, const struct zn_action *a) {
+void sim_ghost_progress(struct sim *s, int node, const struct zn_action *a)
+{
     struct sim_call *c = call_of(s, node, a->tag, "progress");
     if (!c)
         return;
@@ -163,14 +175,16 @@ void sim_ghost_progress(struct sim *s, int node, const struct zn_action *a) {
     c->progress[replica] = a->row->outcome;
 }
 
-static uint32_t need_of(const struct sim *s, int32_t quorum) {
+static uint32_t need_of(const struct sim *s, int32_t quorum)
+{
     uint32_t n = (uint32_t)s->replicas_n;
     if (quorum == ZMQNET_QUORUM_ALL)
         return n;
     return quorum < 0 ? n / 2 + 1 : (uint32_t)quorum;
 }
 
-static void check_broadcast(struct sim *s, const struct sim_call *c, const struct zn_action *a) {
+static void check_broadcast(struct sim *s, const struct sim_call *c, const struct zn_action *a)
+{
     const struct zn_done *d = &a->done;
     uint32_t have = 0;
     if (d->rows_n != (size_t)s->replicas_n) {
@@ -196,7 +210,8 @@ static void check_broadcast(struct sim *s, const struct sim_call *c, const struc
                  zmqnet_error_name(d->status), have, d->need);
 }
 
-static int status_of(enum zmqnet_outcome outcome) {
+static int status_of(enum zmqnet_outcome outcome)
+{
     switch (outcome) {
     case ZMQNET_SELF:
     case ZMQNET_ACKED: return 0;
@@ -207,7 +222,8 @@ static int status_of(enum zmqnet_outcome outcome) {
     return ZMQNET_EINVAL;
 }
 
-static void check_request(struct sim *s, const struct sim_call *c, const struct zn_action *a) {
+static void check_request(struct sim *s, const struct sim_call *c, const struct zn_action *a)
+{
     const struct zn_done *d = &a->done;
     int target = c->spec.target >= 0 ? c->spec.target : d->via;
     if (target < 0 && d->rows_n == 0 && d->status == ZMQNET_ENEVERSENT)
@@ -221,7 +237,8 @@ static void check_request(struct sim *s, const struct sim_call *c, const struct 
 
 static uint64_t calm_us(const struct sim *s) { return 8 * s->delay_max_us + 2 * ZN_MS; }
 
-static void check_time(struct sim *s, int node, const struct sim_call *c, uint64_t tag) {
+static void check_time(struct sim *s, int node, const struct sim_call *c, uint64_t tag)
+{
     uint64_t deadline_us = c->begun_us + c->spec.timeout_us;
     if (deadline_us < s->nodes[node].resumed_us)
         deadline_us = s->nodes[node].resumed_us;
@@ -235,12 +252,14 @@ static void check_time(struct sim *s, int node, const struct sim_call *c, uint64
 }
 
 /* Refused before it began: there is nothing that could have become of it. */
-static bool is_turned_away(const struct zn_done *d) {
+static bool is_turned_away(const struct zn_done *d)
+{
     return d->rows_n == 0 && d->id.origin == 0 &&
            (d->status == ZMQNET_EFULL || d->status == ZMQNET_ECLOSED);
 }
 
-void sim_ghost_done(struct sim *s, int node, const struct zn_action *a) {
+void sim_ghost_done(struct sim *s, int node, const struct zn_action *a)
+{
     struct sim_call *c = call_of(s, node, a->tag, "completion");
     if (!c)
         return;
@@ -261,23 +280,26 @@ void sim_ghost_done(struct sim *s, int node, const struct zn_action *a) {
 
 /* ---- a majority that is well ---- */
 
-static uint64_t window_max(const struct sim_node *n) {
+static uint64_t window_max(const struct sim_node *n)
+{
     return n->tables.window ? n->tables.window : ZN_WINDOW_MESSAGES_MAX;
 }
 
 static bool peer_is_well(const struct sim *s, int node, int peer,
-                         const struct zmqnet_peer_status *view) {
+                         const struct zmqnet_peer_status *view)
+{
     const struct sim_node *n = &s->nodes[node], *p = &s->nodes[peer];
     const struct sim_link *l = &n->links[peer];
     return p->alive && !p->stopped && !p->ending && p->handler.kind == SIM_HANDLER_ACK &&
-           !s->cut[node][peer] && !s->cut[peer][node] && l->state == SIM_LINK_UP &&
-           l->to == peer && l->to_life == p->life_n && s->now_us - l->up_us > CALM_LINK_US &&
+           !s->cut[node][peer] && !s->cut[peer][node] && l->state == SIM_LINK_UP && l->to == peer &&
+           l->to_life == p->life_n && s->now_us - l->up_us > CALM_LINK_US &&
            view->state == ZMQNET_UP && view->queue_messages == 0 &&
            2 * view->inflight < window_max(n);
 }
 
 /* Nothing but a new fault may make this call slow. */
-bool sim_calm(struct sim *s, int node, const struct zn_call_spec *spec) {
+bool sim_calm(struct sim *s, int node, const struct zn_call_spec *spec)
+{
     const struct sim_node *n = &s->nodes[node];
     bool roomy = n->tables.served == 0 || n->tables.served >= CALM_SERVED_MIN;
     if (n->self < 0 || n->ending || spec->ask != ZN_ASK_ALL || n->self != node || !roomy ||
@@ -295,7 +317,8 @@ bool sim_calm(struct sim *s, int node, const struct zn_call_spec *spec) {
 
 static uint64_t limit_or(uint32_t limit, uint64_t most) { return limit ? limit : most; }
 
-static void check_peer_view(struct sim *s, int node, const struct zmqnet_peer_status *p) {
+static void check_peer_view(struct sim *s, int node, const struct zmqnet_peer_status *p)
+{
     const struct sim_node *n = &s->nodes[node];
     uint64_t settled = p->acked + p->refused + p->unknown;
     uint64_t window = limit_or(n->tables.window, ZN_WINDOW_MESSAGES_MAX);
@@ -313,18 +336,19 @@ static void check_peer_view(struct sim *s, int node, const struct zmqnet_peer_st
         sim_fail(s,
                  "%s: of %" PRIu64 " rows sent to %s %" PRIu64 " are settled, %" PRIu64
                  " in flight, %" PRIu64 " queued, %" PRIu64 " never sent",
-                 n->name, p->sent, p->name, settled, p->inflight, p->queue_messages,
-                 p->never_sent);
+                 n->name, p->sent, p->name, settled, p->inflight, p->queue_messages, p->never_sent);
 }
 
-void sim_check_node(struct sim *s, int node) {
+void sim_check_node(struct sim *s, int node)
+{
     const zmqnet_status *view = zn_mesh_status(s->nodes[node].mesh, s->now_us);
     for (size_t p = 0; p < view->peers_n; p++)
         check_peer_view(s, node, &view->peers[p]);
 }
 
 /* Everything has had time to come to rest: nothing may be open any more. */
-void sim_check_end(struct sim *s) {
+void sim_check_end(struct sim *s)
+{
     for (uint64_t t = 1; t <= s->calls_n && !s->failed; t++) {
         const struct sim_call *c = &s->calls[t];
         if (c->begun && !c->forgotten && c->done_n != 1)

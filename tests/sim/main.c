@@ -9,7 +9,8 @@
 
 #include "sim.h"
 
-static int usage(void) {
+static int usage(void)
+{
     fputs("zmqnet-sim run FILE...                                compare transcripts\n"
           "zmqnet-sim regen FILE...                              write their traces anew\n"
           "zmqnet-sim random --seeds N [--start S] [--nodes N]   random schedules\n"
@@ -18,7 +19,8 @@ static int usage(void) {
     return 2;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     if (argc >= 3 && strcmp(argv[1], "run") == 0)
         return sim_script_main(argv + 2, argc - 2, false);
     if (argc >= 3 && strcmp(argv[1], "regen") == 0)

@@ -23,7 +23,8 @@
 #define STRANGER 0xE0
 
 /* What the owner of a link is told. */
-static void tell(struct sim *s, int node, int peer, enum zn_event_type type, enum zn_why why) {
+static void tell(struct sim *s, int node, int peer, enum zn_event_type type, enum zn_why why)
+{
     struct sim_item *item = sim_inbox_add(s, node, type);
     item->peer = peer;
     item->why = why;
@@ -32,27 +33,32 @@ static void tell(struct sim *s, int node, int peer, enum zn_event_type type, enu
 
 /* ---- frames ---- */
 
-void sim_frame_free(struct sim_frame *f) {
+void sim_frame_free(struct sim_frame *f)
+{
     zn_blob_drop(&f->bytes);
     free(f);
 }
 
-static struct sim_link *link_of(struct sim *s, const struct sim_frame *f) {
+static struct sim_link *link_of(struct sim *s, const struct sim_frame *f)
+{
     return &s->nodes[f->owner].links[f->peer];
 }
 
-static struct sim_pipe *pipe_of(struct sim *s, const struct sim_frame *f) {
+static struct sim_pipe *pipe_of(struct sim *s, const struct sim_frame *f)
+{
     struct sim_link *l = link_of(s, f);
     return f->back ? &l->back : &l->there;
 }
 
 /* The frame belongs to the connection that its link has now. */
-static bool is_current(struct sim *s, const struct sim_frame *f) {
+static bool is_current(struct sim *s, const struct sim_frame *f)
+{
     const struct sim_link *l = link_of(s, f);
     return l->state == SIM_LINK_UP && l->connection == f->connection;
 }
 
-static void say_writable(struct sim *s, const struct sim_frame *f) {
+static void say_writable(struct sim *s, const struct sim_frame *f)
+{
     struct sim_link *l = link_of(s, f);
     if (f->back || !l->blocked)
         return;
@@ -61,7 +67,8 @@ static void say_writable(struct sim *s, const struct sim_frame *f) {
 }
 
 /* One frame less in its pipe, read or lost. */
-static void leave(struct sim *s, const struct sim_frame *f) {
+static void leave(struct sim *s, const struct sim_frame *f)
+{
     if (!is_current(s, f))
         return;
     struct sim_pipe *p = pipe_of(s, f);
@@ -70,17 +77,20 @@ static void leave(struct sim *s, const struct sim_frame *f) {
     say_writable(s, f);
 }
 
-void sim_frame_read(struct sim *s, struct sim_frame *f) {
+void sim_frame_read(struct sim *s, struct sim_frame *f)
+{
     leave(s, f);
     sim_frame_free(f);
 }
 
-static void lose(struct sim *s, struct sim_frame *f) {
+static void lose(struct sim *s, struct sim_frame *f)
+{
     leave(s, f);
     sim_frame_free(f);
 }
 
-static void pipe_clear(struct sim_pipe *p) {
+static void pipe_clear(struct sim_pipe *p)
+{
     while (p->held) {
         struct sim_frame *f = p->held;
         p->held = f->next;
@@ -90,16 +100,19 @@ static void pipe_clear(struct sim_pipe *p) {
     p->held_end = &p->held;
 }
 
-static uint64_t delay_us(struct sim *s) {
+static uint64_t delay_us(struct sim *s)
+{
     uint64_t span = s->delay_max_us - s->delay_min_us;
     return s->delay_min_us + (span ? zn_rand_below(&s->rand, span + 1) : 0);
 }
 
-static bool by_chance(struct sim *s, uint32_t ppm) {
+static bool by_chance(struct sim *s, uint32_t ppm)
+{
     return ppm && zn_rand_below(&s->rand, 1000000) < ppm;
 }
 
-static void put_on_the_way(struct sim *s, struct sim_frame *f, uint64_t extra_us) {
+static void put_on_the_way(struct sim *s, struct sim_frame *f, uint64_t extra_us)
+{
     struct sim_pipe *p = pipe_of(s, f);
     uint64_t at_us = s->now_us + delay_us(s);
     if (!s->reorder && !extra_us) {
@@ -110,7 +123,8 @@ static void put_on_the_way(struct sim *s, struct sim_frame *f, uint64_t extra_us
     sim_at(s, at_us + extra_us, &(struct sim_due){.what = SIM_ARRIVE, .frame = f});
 }
 
-static struct sim_frame *copy_of(const struct sim_frame *f) {
+static struct sim_frame *copy_of(const struct sim_frame *f)
+{
     struct sim_frame *copy = malloc(sizeof *copy);
     assert(copy);
     *copy = *f;
@@ -119,7 +133,8 @@ static struct sim_frame *copy_of(const struct sim_frame *f) {
     return copy;
 }
 
-static int launch(struct sim *s, struct sim_frame model, uint64_t extra_us) {
+static int launch(struct sim *s, struct sim_frame model, uint64_t extra_us)
+{
     struct sim_pipe *p = pipe_of(s, &model);
     if (p->frames >= s->options.pipe_frames_max) {
         if (!model.back)
@@ -141,7 +156,8 @@ static int launch(struct sim *s, struct sim_frame model, uint64_t extra_us) {
     return 0;
 }
 
-static void arrive(struct sim *s, struct sim_frame *f) {
+static void arrive(struct sim *s, struct sim_frame *f)
+{
     if (s->cut[f->from][f->to]) {
         struct sim_pipe *p = pipe_of(s, f);
         if (!is_current(s, f)) {
@@ -158,8 +174,7 @@ static void arrive(struct sim *s, struct sim_frame *f) {
         lose(s, f);
         return;
     }
-    struct sim_item *item =
-        sim_inbox_add(s, f->to, f->back ? ZN_EV_LINK_MSG : ZN_EV_ROUTE_MSG);
+    struct sim_item *item = sim_inbox_add(s, f->to, f->back ? ZN_EV_LINK_MSG : ZN_EV_ROUTE_MSG);
     item->peer = f->peer;
     item->route = f->route;
     item->epoch = link_of(s, f)->epoch;
@@ -168,28 +183,33 @@ static void arrive(struct sim *s, struct sim_frame *f) {
 
 /* ---- routes ---- */
 
-static zn_route route_make(uint32_t connection, int owner, int peer) {
+static zn_route route_make(uint32_t connection, int owner, int peer)
+{
     return (zn_route)connection << 16 | (zn_route)owner << 8 | (zn_route)peer;
 }
 
-zn_route sim_link_route(const struct sim *s, int node, int peer) {
+zn_route sim_link_route(const struct sim *s, int node, int peer)
+{
     return route_make(s->nodes[node].links[peer].connection, node, peer);
 }
 
 zn_route sim_stranger_route(int stranger) { return route_make(1, STRANGER + stranger, 0); }
 
-int sim_route_stranger(zn_route route) {
+int sim_route_stranger(zn_route route)
+{
     int owner = (int)(route >> 8 & 0xff);
     return owner >= STRANGER ? owner - STRANGER : -1;
 }
 
-int sim_route_node(const struct sim *s, zn_route route) {
+int sim_route_node(const struct sim *s, zn_route route)
+{
     int owner = (int)(route >> 8 & 0xff);
     return owner < s->nodes_n ? owner : -1;
 }
 
 int sim_link_reply(struct sim *s, int node, zn_route route, struct zn_blob *frame,
-                   uint64_t extra_us) {
+                   uint64_t extra_us)
+{
     int owner = sim_route_node(s, route);
     struct sim_frame f = {.bytes = frame, .from = node, .to = owner, .owner = owner, .back = true};
     f.peer = (int)(route & 0xff);
@@ -205,7 +225,8 @@ int sim_link_reply(struct sim *s, int node, zn_route route, struct zn_blob *fram
 
 /* ---- links ---- */
 
-int sim_link_send(struct sim *s, int node, int peer, struct zn_blob *frame, uint64_t extra_us) {
+int sim_link_send(struct sim *s, int node, int peer, struct zn_blob *frame, uint64_t extra_us)
+{
     struct sim_link *l = &s->nodes[node].links[peer];
     if (l->state != SIM_LINK_UP) {
         zn_blob_drop(&frame);
@@ -224,7 +245,8 @@ int sim_link_send(struct sim *s, int node, int peer, struct zn_blob *frame, uint
 }
 
 static void link_at(struct sim *s, int node, int peer, uint64_t at_us, enum sim_what what,
-                    enum zn_why why) {
+                    enum zn_why why)
+{
     sim_at(s, at_us,
            &(struct sim_due){.what = what,
                              .node = node,
@@ -233,7 +255,8 @@ static void link_at(struct sim *s, int node, int peer, uint64_t at_us, enum sim_
                              .mark = s->nodes[node].links[peer].connection});
 }
 
-static void begin_try(struct sim *s, int node, int peer) {
+static void begin_try(struct sim *s, int node, int peer)
+{
     struct sim_link *l = &s->nodes[node].links[peer];
     l->connection++;
     l->state = SIM_LINK_TRYING;
@@ -241,12 +264,14 @@ static void begin_try(struct sim *s, int node, int peer) {
     link_at(s, node, peer, s->now_us + 2 * delay_us(s), SIM_CONNECT, ZN_WHY_NONE);
 }
 
-void sim_link_want(struct sim *s, int node, int peer) {
+void sim_link_want(struct sim *s, int node, int peer)
+{
     if (s->nodes[node].links[peer].state == SIM_LINK_IDLE)
         begin_try(s, node, peer);
 }
 
-static void wait_and_retry(struct sim *s, int node, int peer) {
+static void wait_and_retry(struct sim *s, int node, int peer)
+{
     struct sim_link *l = &s->nodes[node].links[peer];
     pipe_clear(&l->there);
     pipe_clear(&l->back);
@@ -258,7 +283,8 @@ static void wait_and_retry(struct sim *s, int node, int peer) {
     l->backoff_us = l->backoff_us * 2 > BACKOFF_MAX_US ? BACKOFF_MAX_US : l->backoff_us * 2;
 }
 
-void sim_link_reset(struct sim *s, int node, int peer) {
+void sim_link_reset(struct sim *s, int node, int peer)
+{
     struct sim_link *l = &s->nodes[node].links[peer];
     if (l->state == SIM_LINK_IDLE)
         return;
@@ -267,21 +293,22 @@ void sim_link_reset(struct sim *s, int node, int peer) {
     wait_and_retry(s, node, peer);
 }
 
-void sim_link_good(struct sim *s, int node, int peer) {
-    s->nodes[node].links[peer].backoff_us = 0;
-}
+void sim_link_good(struct sim *s, int node, int peer) { s->nodes[node].links[peer].backoff_us = 0; }
 
-static void try_failed(struct sim *s, int node, int peer, enum zn_why why) {
+static void try_failed(struct sim *s, int node, int peer, enum zn_why why)
+{
     tell(s, node, peer, ZN_EV_LINK_FAILED, why);
     wait_and_retry(s, node, peer);
 }
 
-static bool is_cut(const struct sim *s, int node, int peer) {
+static bool is_cut(const struct sim *s, int node, int peer)
+{
     int to = s->nodes[node].links[peer].to;
     return s->cut[node][to] || s->cut[to][node];
 }
 
-static void connected(struct sim *s, int node, int peer) {
+static void connected(struct sim *s, int node, int peer)
+{
     struct sim_link *l = &s->nodes[node].links[peer];
     const struct sim_node *to = &s->nodes[l->to];
     if (is_cut(s, node, peer)) {
@@ -301,7 +328,8 @@ static void connected(struct sim *s, int node, int peer) {
     }
 }
 
-static void lost(struct sim *s, int node, int peer, enum zn_why why) {
+static void lost(struct sim *s, int node, int peer, enum zn_why why)
+{
     struct sim_link *l = &s->nodes[node].links[peer];
     if (l->state != SIM_LINK_UP || (why == ZN_WHY_SILENT && !is_cut(s, node, peer)))
         return;
@@ -309,7 +337,8 @@ static void lost(struct sim *s, int node, int peer, enum zn_why why) {
     wait_and_retry(s, node, peer);
 }
 
-void sim_network_due(struct sim *s, const struct sim_due *due) {
+void sim_network_due(struct sim *s, const struct sim_due *due)
+{
     if (due->what == SIM_ARRIVE) {
         arrive(s, due->frame);
         return;
@@ -331,7 +360,8 @@ void sim_network_due(struct sim *s, const struct sim_due *due) {
 /* ---- faults ---- */
 
 /* The far end of this link is gone: its owner learns of it behind everything that was sent before. */
-static void far_end_gone(struct sim *s, int node, int peer) {
+static void far_end_gone(struct sim *s, int node, int peer)
+{
     struct sim_link *l = &s->nodes[node].links[peer];
     if (l->state != SIM_LINK_UP || is_cut(s, node, peer))
         return;
@@ -341,7 +371,8 @@ static void far_end_gone(struct sim *s, int node, int peer) {
     link_at(s, node, peer, at_us, SIM_LOST, ZN_WHY_RESET);
 }
 
-void sim_network_died(struct sim *s, int node) {
+void sim_network_died(struct sim *s, int node)
+{
     for (int peer = 0; peer < s->replicas_n; peer++) {
         struct sim_link *l = &s->nodes[node].links[peer];
         uint32_t connection = l->connection + 1, epoch = l->epoch + 1;
@@ -358,7 +389,8 @@ void sim_network_died(struct sim *s, int node) {
 }
 
 /* The kernel had taken the connections already; now the handshakes go on. */
-void sim_network_continued(struct sim *s, int node) {
+void sim_network_continued(struct sim *s, int node)
+{
     for (int i = 0; i < s->nodes_n; i++)
         for (int peer = 0; peer < s->replicas_n; peer++) {
             struct sim_link *l = &s->nodes[i].links[peer];
@@ -367,7 +399,8 @@ void sim_network_continued(struct sim *s, int node) {
         }
 }
 
-void sim_network_cut(struct sim *s, int from, int to) {
+void sim_network_cut(struct sim *s, int from, int to)
+{
     s->cut[from][to] = true;
     for (int i = 0; i < s->nodes_n; i++)
         for (int peer = 0; peer < s->replicas_n; peer++)
@@ -376,7 +409,8 @@ void sim_network_cut(struct sim *s, int from, int to) {
 }
 
 /* At once, so that nothing that was sent later overtakes it. */
-static void release(struct sim *s, struct sim_pipe *p) {
+static void release(struct sim *s, struct sim_pipe *p)
+{
     struct sim_frame *f = p->held;
     p->held = NULL;
     p->held_end = &p->held;
@@ -386,7 +420,8 @@ static void release(struct sim *s, struct sim_pipe *p) {
     }
 }
 
-void sim_network_heal(struct sim *s) {
+void sim_network_heal(struct sim *s)
+{
     memset(s->cut, 0, sizeof s->cut);
     for (int i = 0; i < s->nodes_n; i++)
         for (int peer = 0; peer < s->replicas_n; peer++) {

@@ -9,11 +9,13 @@
 
 #include "sim.h"
 
-static bool before(const struct sim_due *a, const struct sim_due *b) {
+static bool before(const struct sim_due *a, const struct sim_due *b)
+{
     return a->at_us != b->at_us ? a->at_us < b->at_us : a->order < b->order;
 }
 
-void sim_queue_put(struct sim_queue *q, const struct sim_due *due) {
+void sim_queue_put(struct sim_queue *q, const struct sim_due *due)
+{
     if (q->n == q->max) {
         q->max = q->max ? 2 * q->max : 256;
         q->at = realloc(q->at, q->max * sizeof *q->at);
@@ -27,7 +29,8 @@ void sim_queue_put(struct sim_queue *q, const struct sim_due *due) {
     q->at[i] = d;
 }
 
-bool sim_queue_take(struct sim_queue *q, uint64_t until_us, struct sim_due *out) {
+bool sim_queue_take(struct sim_queue *q, uint64_t until_us, struct sim_due *out)
+{
     if (!q->n || q->at[0].at_us > until_us)
         return false;
     *out = q->at[0];
@@ -44,7 +47,8 @@ bool sim_queue_take(struct sim_queue *q, uint64_t until_us, struct sim_due *out)
     return true;
 }
 
-void sim_queue_free(struct sim_queue *q) {
+void sim_queue_free(struct sim_queue *q)
+{
     for (size_t i = 0; i < q->n; i++)
         if (q->at[i].frame)
             sim_frame_free(q->at[i].frame);

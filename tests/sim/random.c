@@ -21,7 +21,7 @@
 #define STEPS 120
 #define TAIL_LINES 50
 #define BODY_MAX 300
-#define HANG_S 60 /* a schedule takes milliseconds: core loops */
+#define HANG_S 60   /* a schedule takes milliseconds: core loops */
 #define ORIGINS 512 /* callers are remembered for longer than a schedule lasts */
 #define REST_US (10 * ZN_SECOND)
 #define CALM_AFTER_US (6 * ZN_SECOND)
@@ -38,7 +38,8 @@ static int any_node(struct sim *s) { return (int)below(s, (uint64_t)s->nodes_n);
 
 /* ---- what can happen ---- */
 
-static void one_call(struct sim *s) {
+static void one_call(struct sim *s)
+{
     int node = any_node(s);
     bool client = s->nodes[node].self < 0;
     char body[BODY_MAX];
@@ -62,26 +63,29 @@ static void one_call(struct sim *s) {
     uint64_t tag = sim_ask(s, node, spec, body, bytes);
     sim_say(s, "> call %s %s quorum=%d timeout=%" PRIu64 "ms attempts=%u%s call=%" PRIu64,
             s->nodes[node].name,
-            spec.ask == ZN_ASK_ALL     ? "all"
+            spec.ask == ZN_ASK_ALL      ? "all"
             : spec.ask == ZN_ASK_STATUS ? "status"
-            : spec.target < 0          ? "self"
-                                       : s->nodes[spec.target].name,
-            spec.quorum, spec.timeout_us / 1000, spec.attempts, spec.idempotent ? " idempotent" : "",
-            tag);
+            : spec.target < 0           ? "self"
+                                        : s->nodes[spec.target].name,
+            spec.quorum, spec.timeout_us / 1000, spec.attempts,
+            spec.idempotent ? " idempotent" : "", tag);
 }
 
-static void calls(struct sim *s) {
+static void calls(struct sim *s)
+{
     for (uint64_t n = chance(s, 70) ? 1 : 1 + below(s, 8); n; n--)
         one_call(s);
 }
 
-static void crash(struct sim *s) {
+static void crash(struct sim *s)
+{
     int node = any_node(s);
     sim_say(s, "> kill %s", s->nodes[node].name);
     sim_kill(s, node);
 }
 
-static void end(struct sim *s) {
+static void end(struct sim *s)
+{
     int node = any_node(s);
     uint64_t grace_us = below(s, 500) * ZN_MS;
     if (s->nodes[node].stopped)
@@ -90,7 +94,8 @@ static void end(struct sim *s) {
     sim_end(s, node, grace_us);
 }
 
-static void start(struct sim *s) {
+static void start(struct sim *s)
+{
     int node = any_node(s);
     if (s->nodes[node].alive)
         return;
@@ -98,20 +103,23 @@ static void start(struct sim *s) {
     sim_start(s, node);
 }
 
-static void restart(struct sim *s) {
+static void restart(struct sim *s)
+{
     int node = any_node(s);
     sim_say(s, "> restart %s", s->nodes[node].name);
     sim_kill(s, node);
     sim_start(s, node);
 }
 
-static void stop(struct sim *s) {
+static void stop(struct sim *s)
+{
     int node = any_node(s);
     sim_say(s, "> stop %s", s->nodes[node].name);
     sim_stop(s, node);
 }
 
-static void cont(struct sim *s) {
+static void cont(struct sim *s)
+{
     int node = any_node(s);
     if (!s->nodes[node].stopped)
         return;
@@ -119,7 +127,8 @@ static void cont(struct sim *s) {
     sim_continue(s, node);
 }
 
-static void cut(struct sim *s) {
+static void cut(struct sim *s)
+{
     int a = any_node(s), b = any_replica(s);
     bool oneway = chance(s, 30);
     if (a == b)
@@ -131,7 +140,8 @@ static void cut(struct sim *s) {
         sim_network_cut(s, b, a);
 }
 
-static void isolate(struct sim *s) {
+static void isolate(struct sim *s)
+{
     int a = any_replica(s);
     sim_say(s, "> cut %s off", s->nodes[a].name);
     s->faults++;
@@ -142,13 +152,15 @@ static void isolate(struct sim *s) {
         }
 }
 
-static void heal(struct sim *s) {
+static void heal(struct sim *s)
+{
     sim_say(s, "> heal");
     s->faults++;
     sim_network_heal(s);
 }
 
-static void handler(struct sim *s) {
+static void handler(struct sim *s)
+{
     static const char *const names[] = {"ack", "refuse", "later", "never"};
     int node = any_replica(s);
     struct sim_handler h = {.kind = chance(s, 50) ? SIM_HANDLER_ACK : SIM_HANDLER_REFUSE};
@@ -164,7 +176,8 @@ static void handler(struct sim *s) {
     s->nodes[node].handler = h;
 }
 
-static void network(struct sim *s, bool hostile) {
+static void network(struct sim *s, bool hostile)
+{
     s->faults++;
     s->calm_from_us = hostile ? UINT64_MAX : s->now_us + CALM_AFTER_US;
     s->delay_min_us = 50 + below(s, 500);
@@ -176,8 +189,8 @@ static void network(struct sim *s, bool hostile) {
         s->dup_ppm = (uint32_t)below(s, 150000);
         s->reorder = chance(s, 50);
     }
-    sim_say(s, "> network loss=%u dup=%u delay=%" PRIu64 "..%" PRIu64 "us%s", s->loss_ppm, s->dup_ppm,
-            s->delay_min_us, s->delay_max_us, s->reorder ? " reorder" : "");
+    sim_say(s, "> network loss=%u dup=%u delay=%" PRIu64 "..%" PRIu64 "us%s", s->loss_ppm,
+            s->dup_ppm, s->delay_min_us, s->delay_max_us, s->reorder ? " reorder" : "");
 }
 
 static void change_network(struct sim *s) { network(s, chance(s, 40)); }
@@ -186,11 +199,12 @@ static const struct {
     unsigned weight;
     void (*run)(struct sim *s);
 } things[] = {
-    {50, calls}, {3, crash}, {2, end},     {6, start}, {4, restart},       {3, stop},
-    {6, cont},   {2, cut},   {1, isolate}, {3, heal},  {6, handler},       {2, change_network},
+    {50, calls}, {3, crash}, {2, end},     {6, start}, {4, restart}, {3, stop},
+    {6, cont},   {2, cut},   {1, isolate}, {3, heal},  {6, handler}, {2, change_network},
 };
 
-static void one_thing(struct sim *s) {
+static void one_thing(struct sim *s)
+{
     unsigned sum = 0;
     for (size_t i = 0; i < sizeof things / sizeof *things; i++)
         sum += things[i].weight;
@@ -206,7 +220,8 @@ static void one_thing(struct sim *s) {
 
 /* ---- a schedule ---- */
 
-static void rest(struct sim *s) {
+static void rest(struct sim *s)
+{
     sim_say(s, "> everything is healed");
     network(s, false);
     sim_network_heal(s);
@@ -223,7 +238,8 @@ static void rest(struct sim *s) {
 }
 
 /* One by one: the smallest tables hold no more. */
-static void prove_health(struct sim *s) {
+static void prove_health(struct sim *s)
+{
     struct zn_call_spec spec = {.ask = ZN_ASK_ALL, .timeout_us = 2 * ZN_SECOND, .attempts = 1};
     for (int i = 0; i < s->nodes_n && !s->failed; i++) {
         uint64_t tag = sim_ask(s, i, spec, "all", 3);
@@ -236,7 +252,8 @@ static void prove_health(struct sim *s) {
     sim_check_end(s);
 }
 
-static struct sim_options options_of(const struct schedule *p) {
+static struct sim_options options_of(const struct schedule *p)
+{
     struct zn_rand r;
     zn_rand_seed(&r, p->seed);
     struct sim_options o = {
@@ -245,8 +262,8 @@ static struct sim_options options_of(const struct schedule *p) {
         .message_max = 64 << 10,
     };
     bool tiny = zn_rand_below(&r, 3) == 0;
-    o.tables = (struct sim_tables){.calls = 256, .served = 1024, .origins = 2048, .queue = 64,
-                                   .window = 32};
+    o.tables = (struct sim_tables){
+        .calls = 256, .served = 1024, .origins = 2048, .queue = 64, .window = 32};
     if (tiny)
         o.tables = (struct sim_tables){
             .calls = 2 + (uint32_t)zn_rand_below(&r, 8),
@@ -262,7 +279,8 @@ static struct sim_options options_of(const struct schedule *p) {
     return o;
 }
 
-static void play(struct sim *s, const struct schedule *p, FILE *out) {
+static void play(struct sim *s, const struct schedule *p, FILE *out)
+{
     static const char *const clients[] = {"c1", "c2", "c3"};
     struct sim_options options = options_of(p);
     sim_open(s, &options, out);
@@ -284,12 +302,14 @@ static void play(struct sim *s, const struct schedule *p, FILE *out) {
 
 static char last_words[256];
 
-static void say_last_words(int signal_number) {
+static void say_last_words(int signal_number)
+{
     if (write(STDOUT_FILENO, last_words, strlen(last_words)) < 0 || signal_number == SIGALRM)
         _exit(3);
 }
 
-static const char *replay(const struct schedule *p, char *out, size_t n) {
+static const char *replay(const struct schedule *p, char *out, size_t n)
+{
     char nodes[32] = "";
     if (p->replicas)
         snprintf(nodes, sizeof nodes, " --nodes %d", p->replicas);
@@ -297,14 +317,16 @@ static const char *replay(const struct schedule *p, char *out, size_t n) {
     return out;
 }
 
-static void print_tail(const char *text, size_t bytes) {
+static void print_tail(const char *text, size_t bytes)
+{
     size_t lines = 0, at = bytes;
     while (at > 0 && lines <= TAIL_LINES)
         lines += text[--at] == '\n';
     fwrite(text + at, 1, bytes - at, stdout);
 }
 
-static void show_failure(struct sim *s, const struct schedule *p) {
+static void show_failure(struct sim *s, const struct schedule *p)
+{
     char *text = NULL, command[128];
     size_t bytes = 0;
     printf("seed %" PRIu64 " FAILED: %s\n", p->seed, s->failure);
@@ -317,10 +339,11 @@ static void show_failure(struct sim *s, const struct schedule *p) {
     printf("replay: %s\n", replay(p, command, sizeof command));
 }
 
-static bool schedule_main(struct sim *s, const struct schedule *p, bool trace) {
+static bool schedule_main(struct sim *s, const struct schedule *p, bool trace)
+{
     char command[128];
-    snprintf(last_words, sizeof last_words, "seed %" PRIu64 " ABORTED OR HANGS\nreplay: %s\n", p->seed,
-             replay(p, command, sizeof command));
+    snprintf(last_words, sizeof last_words, "seed %" PRIu64 " ABORTED OR HANGS\nreplay: %s\n",
+             p->seed, replay(p, command, sizeof command));
     alarm(HANG_S);
     play(s, p, trace ? stdout : NULL);
     bool passed = !s->failed;
@@ -330,11 +353,13 @@ static bool schedule_main(struct sim *s, const struct schedule *p, bool trace) {
     return passed;
 }
 
-static bool number_of(const char *text, uint64_t min, uint64_t max, uint64_t *out) {
+static bool number_of(const char *text, uint64_t min, uint64_t max, uint64_t *out)
+{
     return text && zn_parse_u64(text, min, max, out) == 0;
 }
 
-int sim_random_main(int argc, char **argv) {
+int sim_random_main(int argc, char **argv)
+{
     uint64_t first = 1, seeds = 1, replicas = 0, passed = 0;
     bool trace = false;
     for (int i = 0; i < argc; i++) {
@@ -343,11 +368,11 @@ int sim_random_main(int argc, char **argv) {
             trace = true;
             continue;
         }
-        bool ok = (strcmp(argv[i], "--seeds") == 0 && number_of(next, 1, UINT32_MAX, &seeds)) ||
-                  (strcmp(argv[i], "--start") == 0 && number_of(next, 0, UINT64_MAX / 2, &first)) ||
-                  (strcmp(argv[i], "--seed") == 0 && number_of(next, 0, UINT64_MAX / 2, &first)) ||
-                  (strcmp(argv[i], "--nodes") == 0 &&
-                   number_of(next, 3, SIM_REPLICAS_MAX, &replicas));
+        bool ok =
+            (strcmp(argv[i], "--seeds") == 0 && number_of(next, 1, UINT32_MAX, &seeds)) ||
+            (strcmp(argv[i], "--start") == 0 && number_of(next, 0, UINT64_MAX / 2, &first)) ||
+            (strcmp(argv[i], "--seed") == 0 && number_of(next, 0, UINT64_MAX / 2, &first)) ||
+            (strcmp(argv[i], "--nodes") == 0 && number_of(next, 3, SIM_REPLICAS_MAX, &replicas));
         if (!ok)
             return 2;
         i++;
@@ -359,8 +384,8 @@ int sim_random_main(int argc, char **argv) {
     signal(SIGABRT, say_last_words);
     signal(SIGALRM, say_last_words);
     for (uint64_t k = 0; k < seeds; k++)
-        passed += schedule_main(
-            s, &(struct schedule){.seed = first + k, .replicas = (int)replicas}, trace);
+        passed += schedule_main(s, &(struct schedule){.seed = first + k, .replicas = (int)replicas},
+                                trace);
     free(s);
     printf("%" PRIu64 " passed, %" PRIu64 " failed\n", passed, seeds - passed);
     return passed == seeds ? 0 : 1;

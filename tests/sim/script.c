@@ -23,7 +23,8 @@
 
 /* ---- words ---- */
 
-int sim_words(char *line, char **words, int words_max) {
+int sim_words(char *line, char **words, int words_max)
+{
     int n = 0;
     for (char *p = line; *p;) {
         while (isspace((unsigned char)*p))
@@ -48,7 +49,8 @@ int sim_words(char *line, char **words, int words_max) {
     return n;
 }
 
-const char *sim_option(char **words, int n, const char *key) {
+const char *sim_option(char **words, int n, const char *key)
+{
     size_t length = strlen(key);
     for (int i = 1; i < n; i++)
         if (strncmp(words[i], key, length) == 0 && words[i][length] == '=')
@@ -56,27 +58,31 @@ const char *sim_option(char **words, int n, const char *key) {
     return NULL;
 }
 
-static bool has_word(char **words, int n, const char *word) {
+static bool has_word(char **words, int n, const char *word)
+{
     for (int i = 1; i < n; i++)
         if (strcmp(words[i], word) == 0)
             return true;
     return false;
 }
 
-static uint32_t number(char **w, int n, const char *key, uint32_t otherwise) {
+static uint32_t number(char **w, int n, const char *key, uint32_t otherwise)
+{
     const char *text = sim_option(w, n, key);
     return text ? (uint32_t)strtoul(text, NULL, 10) : otherwise;
 }
 
 /* False if it is there and wrong. */
-static bool duration(char **w, int n, const char *key, uint64_t *us) {
+static bool duration(char **w, int n, const char *key, uint64_t *us)
+{
     const char *text = sim_option(w, n, key);
     return !text || zn_parse_duration_us(text, us) == 0;
 }
 
-static uint64_t replicas_named(const char *list) {
-    static const char *const names[] = {"alpha", "bravo", "charlie", "delta", "echo",
-                                        "foxtrot", "golf", "hotel", "india"};
+static uint64_t replicas_named(const char *list)
+{
+    static const char *const names[] = {"alpha",   "bravo", "charlie", "delta", "echo",
+                                        "foxtrot", "golf",  "hotel",   "india"};
     uint64_t set = 0;
     for (size_t i = 0; list && i < sizeof names / sizeof *names; i++)
         if (strstr(list, names[i]))
@@ -86,7 +92,8 @@ static uint64_t replicas_named(const char *list) {
 
 /* ---- commands ---- */
 
-static struct sim_tables tables_of(char **w, int n) {
+static struct sim_tables tables_of(char **w, int n)
+{
     return (struct sim_tables){
         .calls = number(w, n, "calls", 0),
         .served = number(w, n, "served", 0),
@@ -99,7 +106,8 @@ static struct sim_tables tables_of(char **w, int n) {
     };
 }
 
-static const char *do_cluster(struct sim *s, char **w, int n) {
+static const char *do_cluster(struct sim *s, char **w, int n)
+{
     FILE *out = s->out;
     int replicas = (int)strtol(w[1], NULL, 10);
     if (replicas < 1 || replicas > SIM_REPLICAS_MAX)
@@ -123,13 +131,15 @@ static const char *do_cluster(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_show(struct sim *s, char **w, int n) {
+static const char *do_show(struct sim *s, char **w, int n)
+{
     s->show_pings = has_word(w, n, "pings");
     s->show_hellos = has_word(w, n, "hellos");
     return NULL;
 }
 
-static const char *do_run(struct sim *s, char **w, int n) {
+static const char *do_run(struct sim *s, char **w, int n)
+{
     uint64_t us;
     (void)n;
     if (zn_parse_duration_us(w[1], &us) != 0)
@@ -138,13 +148,15 @@ static const char *do_run(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_wait(struct sim *s, char **w, int n) {
+static const char *do_wait(struct sim *s, char **w, int n)
+{
     (void)w;
     (void)n;
     return sim_run_idle(s, s->now_us + FOREVER_US) || s->failed ? NULL : "nothing more happens";
 }
 
-static bool quorum_of(const char *text, int32_t *quorum) {
+static bool quorum_of(const char *text, int32_t *quorum)
+{
     if (!text)
         return true;
     if (strcmp(text, "all") == 0)
@@ -156,7 +168,8 @@ static bool quorum_of(const char *text, int32_t *quorum) {
     return *quorum != 0 || strcmp(text, "all") == 0;
 }
 
-static const char *do_call(struct sim *s, char **w, int n) {
+static const char *do_call(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     struct zn_call_spec spec = {
         .ask = strcmp(w[2], "all") == 0 ? ZN_ASK_ALL : ZN_ASK_ONE,
@@ -177,7 +190,8 @@ static const char *do_call(struct sim *s, char **w, int n) {
 }
 
 /* So many calls at once: how tables fill up. */
-static const char *do_flood(struct sim *s, char **w, int n) {
+static const char *do_flood(struct sim *s, char **w, int n)
+{
     for (uint32_t i = number(w, n, "count", 1); i > 0; i--) {
         const char *wrong = do_call(s, w, n);
         if (wrong)
@@ -186,7 +200,8 @@ static const char *do_flood(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_view(struct sim *s, char **w, int n) {
+static const char *do_view(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     struct zn_call_spec spec = {.ask = ZN_ASK_STATUS,
                                 .target = sim_find(s, w[2]),
@@ -198,7 +213,8 @@ static const char *do_view(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_client(struct sim *s, char **w, int n) {
+static const char *do_client(struct sim *s, char **w, int n)
+{
     const char *via = sim_option(w, n, "via");
     int index = via ? sim_find(s, via) : -1;
     if (via && index < 0)
@@ -209,7 +225,8 @@ static const char *do_client(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_impostor(struct sim *s, char **w, int n) {
+static const char *do_impostor(struct sim *s, char **w, int n)
+{
     const char *as = sim_option(w, n, "as");
     int index = as ? sim_find(s, as) : -1;
     if (index < 0 || index >= s->replicas_n)
@@ -218,7 +235,8 @@ static const char *do_impostor(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_start(struct sim *s, char **w, int n) {
+static const char *do_start(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     (void)n;
     if (node < 0 || s->nodes[node].alive)
@@ -227,7 +245,8 @@ static const char *do_start(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_kill(struct sim *s, char **w, int n) {
+static const char *do_kill(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     (void)n;
     if (node < 0 || !s->nodes[node].alive)
@@ -236,12 +255,14 @@ static const char *do_kill(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_restart(struct sim *s, char **w, int n) {
+static const char *do_restart(struct sim *s, char **w, int n)
+{
     const char *wrong = do_kill(s, w, n);
     return wrong ? wrong : do_start(s, w, n);
 }
 
-static const char *do_end(struct sim *s, char **w, int n) {
+static const char *do_end(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     uint64_t grace_us = ZN_SECOND;
     if (node < 0 || !s->nodes[node].alive || !duration(w, n, "grace", &grace_us))
@@ -250,7 +271,8 @@ static const char *do_end(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_stop(struct sim *s, char **w, int n) {
+static const char *do_stop(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     (void)n;
     if (node < 0 || !s->nodes[node].alive)
@@ -259,7 +281,8 @@ static const char *do_stop(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_cont(struct sim *s, char **w, int n) {
+static const char *do_cont(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     (void)n;
     if (node < 0 || !s->nodes[node].stopped)
@@ -268,7 +291,8 @@ static const char *do_cont(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_cut(struct sim *s, char **w, int n) {
+static const char *do_cut(struct sim *s, char **w, int n)
+{
     int a = sim_find(s, w[1]), b = sim_find(s, w[2]);
     if (a < 0 || b < 0)
         return "no such process";
@@ -279,7 +303,8 @@ static const char *do_cut(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_heal(struct sim *s, char **w, int n) {
+static const char *do_heal(struct sim *s, char **w, int n)
+{
     (void)w;
     (void)n;
     s->faults++;
@@ -287,14 +312,16 @@ static const char *do_heal(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static int kind_of(const char *text) {
+static int kind_of(const char *text)
+{
     for (int k = 0; k < ZN_KINDS; k++)
         if (strcmp(sim_kind_names[k], text) == 0)
             return k;
     return -1;
 }
 
-static const char *do_rule(struct sim *s, char **w, int n) {
+static const char *do_rule(struct sim *s, char **w, int n)
+{
     struct sim_rule r = {.from = sim_find(s, w[1]), .to = sim_find(s, w[2])};
     int kind = kind_of(w[3]);
     r.what = w[0][0] == 'h' ? SIM_RULE_HOLD : w[0][1] == 'u' ? SIM_RULE_DUP : SIM_RULE_DROP;
@@ -311,7 +338,8 @@ static const char *do_rule(struct sim *s, char **w, int n) {
     return "too many rules";
 }
 
-static const char *do_delay(struct sim *s, char **w, int n) {
+static const char *do_delay(struct sim *s, char **w, int n)
+{
     uint64_t us;
     (void)n;
     if (zn_parse_duration_us(w[1], &us) != 0)
@@ -321,7 +349,8 @@ static const char *do_delay(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_misroute(struct sim *s, char **w, int n) {
+static const char *do_misroute(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]), peer = sim_find(s, w[2]), to = sim_find(s, w[3]);
     (void)n;
     if (node < 0 || peer < 0 || peer >= s->replicas_n || to < 0)
@@ -330,7 +359,8 @@ static const char *do_misroute(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_pattern(struct sim *s, char **w, int n) {
+static const char *do_pattern(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     (void)n;
     if (node < 0 || strcmp(w[2], "pubsub") != 0)
@@ -339,7 +369,8 @@ static const char *do_pattern(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_tables(struct sim *s, char **w, int n) {
+static const char *do_tables(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     if (node < 0)
         return "no such process";
@@ -347,7 +378,8 @@ static const char *do_tables(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_handler(struct sim *s, char **w, int n) {
+static const char *do_handler(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]), next = 3;
     struct sim_handler h = {.kind = SIM_HANDLER_ACK};
     if (node < 0)
@@ -372,7 +404,8 @@ static const char *do_handler(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_status(struct sim *s, char **w, int n) {
+static const char *do_status(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     (void)n;
     if (node < 0 || !s->nodes[node].alive)
@@ -381,7 +414,8 @@ static const char *do_status(struct sim *s, char **w, int n) {
     return NULL;
 }
 
-static const char *do_counters(struct sim *s, char **w, int n) {
+static const char *do_counters(struct sim *s, char **w, int n)
+{
     int node = sim_find(s, w[1]);
     if (node < 0 || !s->nodes[node].alive)
         return "no such process runs";
@@ -401,7 +435,8 @@ static const struct command commands[] = {
     {"show", 1, do_show, "show [pings] [hellos]"},
     {"run", 2, do_run, "run DURATION"},
     {"wait", 1, do_wait, "wait, until no call is open"},
-    {"call", 4, do_call, "call NODE all|REPLICA|self BODY [quorum= timeout= attempts=] [idempotent] [progress]"},
+    {"call", 4, do_call,
+     "call NODE all|REPLICA|self BODY [quorum= timeout= attempts=] [idempotent] [progress]"},
     {"ask", 4, do_call, "ask NODE REPLICA BODY ..., as call"},
     {"submit", 4, do_call, "submit CLIENT all|REPLICA|self BODY ..., as call"},
     {"flood", 4, do_flood, "flood NODE all|REPLICA BODY count=N ..., as call"},
@@ -429,7 +464,8 @@ static const struct command commands[] = {
     {"counters", 2, do_counters, "counters NODE [all]"},
 };
 
-static const char *obey(struct sim *s, const char *text) {
+static const char *obey(struct sim *s, const char *text)
+{
     char line[LINE_MAX_BYTES], *words[WORDS_MAX];
     if (strlen(text) >= sizeof line)
         return "the line is too long";
@@ -452,7 +488,8 @@ struct lines {
     size_t n;
 };
 
-static struct lines lines_read(const char *path) {
+static struct lines lines_read(const char *path)
+{
     struct lines l = {0};
     FILE *f = fopen(path, "r");
     if (!f)
@@ -471,7 +508,8 @@ static struct lines lines_read(const char *path) {
     return l;
 }
 
-static struct lines lines_split(char *text) {
+static struct lines lines_split(char *text)
+{
     struct lines l = {0};
     for (char *p = text, *end; *p; p = end + 1) {
         end = strchr(p, '\n');
@@ -484,7 +522,8 @@ static struct lines lines_split(char *text) {
     return l;
 }
 
-static void lines_free(struct lines *l) {
+static void lines_free(struct lines *l)
+{
     for (size_t i = 0; i < l->n; i++)
         free(l->at[i]);
     free(l->at);
@@ -492,7 +531,7 @@ static void lines_free(struct lines *l) {
 
 struct transcript {
     const char *path;
-    FILE *out;       /* regen: the new text */
+    FILE *out; /* regen: the new text */
     struct sim *sim;
     bool failed;
 };
@@ -501,7 +540,8 @@ static bool is_dashes(const char *line) { return strcmp(line, "----") == 0; }
 
 /* What differs, without what is the same before and after it. */
 static void print_difference(const struct lines *want, size_t want_at, size_t want_n,
-                             const struct lines *got) {
+                             const struct lines *got)
+{
     size_t head = 0, tail = 0, n = want_n < got->n ? want_n : got->n;
     while (head < n && strcmp(want->at[want_at + head], got->at[head]) == 0)
         head++;
@@ -517,7 +557,8 @@ static void print_difference(const struct lines *want, size_t want_at, size_t wa
 }
 
 /* The trace of the block whose commands are lines[from..to). */
-static struct lines run_block(struct transcript *t, const struct lines *l, size_t from, size_t to) {
+static struct lines run_block(struct transcript *t, const struct lines *l, size_t from, size_t to)
+{
     char *text = NULL;
     size_t bytes = 0;
     t->sim->out = open_memstream(&text, &bytes);
@@ -540,13 +581,15 @@ static struct lines run_block(struct transcript *t, const struct lines *l, size_
     return got;
 }
 
-static size_t block_end(const struct lines *l, size_t i) {
+static size_t block_end(const struct lines *l, size_t i)
+{
     while (i < l->n && l->at[i][0])
         i++;
     return i;
 }
 
-static void settle_block(struct transcript *t, const struct lines *l, size_t from, size_t dashes) {
+static void settle_block(struct transcript *t, const struct lines *l, size_t from, size_t dashes)
+{
     size_t end = block_end(l, dashes + 1), n = end - dashes - 1;
     struct lines got = run_block(t, l, from, dashes);
     bool same = got.n == n;
@@ -563,7 +606,8 @@ static void settle_block(struct transcript *t, const struct lines *l, size_t fro
     lines_free(&got);
 }
 
-static void play(struct transcript *t, const struct lines *l) {
+static void play(struct transcript *t, const struct lines *l)
+{
     size_t from = 0;
     for (size_t i = 0; i < l->n; i++) {
         if (t->out)
@@ -576,7 +620,8 @@ static void play(struct transcript *t, const struct lines *l) {
     }
 }
 
-static bool transcript_main(const char *path, bool regen) {
+static bool transcript_main(const char *path, bool regen)
+{
     struct lines l = lines_read(path);
     struct transcript t = {.path = path, .sim = calloc(1, sizeof(struct sim))};
     char *text = NULL;
@@ -604,7 +649,8 @@ static bool transcript_main(const char *path, bool regen) {
     return !t.failed;
 }
 
-int sim_script_main(char **files, int n, bool regen) {
+int sim_script_main(char **files, int n, bool regen)
+{
     int passed = 0;
     for (int i = 0; i < n; i++)
         passed += transcript_main(files[i], regen);

@@ -53,12 +53,12 @@ enum sim_what {
 
 struct sim_frame {
     struct zn_blob *bytes;
-    int from, to;          /* nodes */
-    int owner, peer;       /* the link that carries it */
-    bool back;             /* from the far end of the link to its owner */
-    uint32_t connection;   /* of the link */
-    uint32_t to_life;      /* of the receiver, as a number */
-    zn_route route;        /* where the receiver answers to, 0: it came back on its link */
+    int from, to;        /* nodes */
+    int owner, peer;     /* the link that carries it */
+    bool back;           /* from the far end of the link to its owner */
+    uint32_t connection; /* of the link */
+    uint32_t to_life;    /* of the receiver, as a number */
+    zn_route route;      /* where the receiver answers to, 0: it came back on its link */
     struct sim_frame *next;
 };
 
@@ -115,8 +115,8 @@ enum sim_link_state {
 
 /* One direction of a connection. */
 struct sim_pipe {
-    uint64_t last_us; /* arrival of its newest frame: none overtakes it */
-    uint32_t frames;  /* sent and not read by the far process */
+    uint64_t last_us;                   /* arrival of its newest frame: none overtakes it */
+    uint32_t frames;                    /* sent and not read by the far process */
     struct sim_frame *held, **held_end; /* by a cut */
 };
 
@@ -173,7 +173,7 @@ struct sim_node {
     struct sim_handler handler;
     struct sim_tables tables;
     const char *pattern;
-    bool other_file; /* its peers file differs from that of the others */
+    bool other_file;             /* its peers file differs from that of the others */
     int where[SIM_REPLICAS_MAX]; /* which node its address of each replica leads to */
     struct sim_link links[SIM_REPLICAS_MAX];
 };
@@ -253,7 +253,7 @@ struct sim {
     struct sim_call calls[SIM_CALLS_MAX];
     uint64_t calls_n;
     struct sim_ghost *ghosts[SIM_GHOST_BUCKETS];
-    bool impostors; /* two processes under one name: the ghost can't tell them apart */
+    bool impostors;  /* two processes under one name: the ghost can't tell them apart */
     uint64_t faults; /* how many things were changed that may slow a request down */
     struct {
         uint64_t life;

@@ -14,16 +14,17 @@
 #include "sim.h"
 
 const char *const sim_kind_names[ZN_KINDS] = {
-    [ZN_LEGACY] = "LEGACY", [ZN_HELLO] = "HELLO",   [ZN_PING] = "PING",
+    [ZN_LEGACY] = "LEGACY", [ZN_HELLO] = "HELLO",     [ZN_PING] = "PING",
     [ZN_PONG] = "PONG",     [ZN_REQUEST] = "REQUEST", [ZN_SUBMIT] = "SUBMIT",
-    [ZN_REPLY] = "REPLY",   [ZN_STATUS] = "STATUS", [ZN_BYE] = "BYE",
+    [ZN_REPLY] = "REPLY",   [ZN_STATUS] = "STATUS",   [ZN_BYE] = "BYE",
 };
 
 #define TEXT_SHOWN 40
 
 /* ---- names ---- */
 
-void sim_life_add(struct sim *s, uint64_t life, int node, uint32_t n) {
+void sim_life_add(struct sim *s, uint64_t life, int node, uint32_t n)
+{
     assert(s->lives_n < SIM_LIVES_MAX);
     s->lives[s->lives_n].life = life;
     s->lives[s->lives_n].node = node;
@@ -31,7 +32,8 @@ void sim_life_add(struct sim *s, uint64_t life, int node, uint32_t n) {
     s->lives_n++;
 }
 
-const char *sim_life_text(const struct sim *s, uint64_t life, char *out, size_t n) {
+const char *sim_life_text(const struct sim *s, uint64_t life, char *out, size_t n)
+{
     for (size_t i = 0; i < s->lives_n; i++)
         if (s->lives[i].life == life) {
             snprintf(out, n, "%s.%" PRIu32, s->nodes[s->lives[i].node].name, s->lives[i].n);
@@ -41,14 +43,16 @@ const char *sim_life_text(const struct sim *s, uint64_t life, char *out, size_t 
     return out;
 }
 
-uint64_t sim_life_of(const struct sim *s, int node, uint32_t n) {
+uint64_t sim_life_of(const struct sim *s, int node, uint32_t n)
+{
     for (size_t i = 0; i < s->lives_n; i++)
         if (s->lives[i].node == node && s->lives[i].n == n)
             return s->lives[i].life;
     return 0;
 }
 
-const char *sim_id_text(const struct sim *s, struct zmqnet_id id, char *out, size_t n) {
+const char *sim_id_text(const struct sim *s, struct zmqnet_id id, char *out, size_t n)
+{
     char life[96];
     if (id.origin == 0)
         snprintf(out, n, "none");
@@ -59,12 +63,14 @@ const char *sim_id_text(const struct sim *s, struct zmqnet_id id, char *out, siz
 
 /* ---- lines ---- */
 
-static void say_time(struct sim *s) {
+static void say_time(struct sim *s)
+{
     uint64_t us = s->now_us - s->start_us;
     fprintf(s->out, "%6" PRIu64 ".%03" PRIu64 "ms ", us / 1000, us % 1000);
 }
 
-void sim_say(struct sim *s, const char *format, ...) {
+void sim_say(struct sim *s, const char *format, ...)
+{
     if (!s->out)
         return;
     va_list args;
@@ -75,7 +81,8 @@ void sim_say(struct sim *s, const char *format, ...) {
     fputc('\n', s->out);
 }
 
-static void say_bytes(FILE *out, const char *head, const struct zn_blob *b) {
+static void say_bytes(FILE *out, const char *head, const struct zn_blob *b)
+{
     size_t n = zn_blob_bytes(b);
     if (!n)
         return;
@@ -91,14 +98,16 @@ static void say_bytes(FILE *out, const char *head, const struct zn_blob *b) {
 
 /* ---- messages ---- */
 
-static void say_lives(const struct sim *s, const struct zn_msg *msg) {
+static void say_lives(const struct sim *s, const struct zn_msg *msg)
+{
     char text[96];
     for (size_t i = 0; i < msg->lives_n; i++)
-        fprintf(s->out, "%s%s", i ? "," : " for=",
-                sim_life_text(s, msg->to_life[i], text, sizeof text));
+        fprintf(s->out, "%s%s",
+                i ? "," : " for=", sim_life_text(s, msg->to_life[i], text, sizeof text));
 }
 
-static void say_quorum(FILE *out, int32_t quorum) {
+static void say_quorum(FILE *out, int32_t quorum)
+{
     if (quorum == ZMQNET_QUORUM_ALL)
         fputs(" quorum=all", out);
     else if (quorum == ZMQNET_QUORUM_MAJORITY)
@@ -107,7 +116,8 @@ static void say_quorum(FILE *out, int32_t quorum) {
         fprintf(out, " quorum=%" PRId32, quorum);
 }
 
-static void say_question(const struct sim *s, const struct zn_msg *msg) {
+static void say_question(const struct sim *s, const struct zn_msg *msg)
+{
     fprintf(s->out, " attempt=%" PRIu32, msg->attempt);
     say_lives(s, msg);
     if (msg->kind == ZN_SUBMIT) {
@@ -124,7 +134,8 @@ static void say_question(const struct sim *s, const struct zn_msg *msg) {
     say_bytes(s->out, " ", msg->body);
 }
 
-static void say_code(FILE *out, int32_t code) {
+static void say_code(FILE *out, int32_t code)
+{
     if (code < 0)
         fprintf(out, " %s", zmqnet_error_name(code));
     else if (code > 0)
@@ -133,7 +144,8 @@ static void say_code(FILE *out, int32_t code) {
         fputs(" ok", out);
 }
 
-static void say_reply(const struct sim *s, const struct zn_msg *msg) {
+static void say_reply(const struct sim *s, const struct zn_msg *msg)
+{
     say_code(s->out, msg->code);
     say_lives(s, msg);
     if (msg->rows_n)
@@ -145,7 +157,8 @@ static void say_reply(const struct sim *s, const struct zn_msg *msg) {
     say_bytes(s->out, " ", msg->body);
 }
 
-static void say_hello(const struct sim *s, const struct zn_msg *msg) {
+static void say_hello(const struct sim *s, const struct zn_msg *msg)
+{
     char life[96];
     fprintf(s->out, " %s", msg->sender[0] ? msg->sender : "(client)");
     if (msg->life)
@@ -156,7 +169,8 @@ static void say_hello(const struct sim *s, const struct zn_msg *msg) {
         say_code(s->out, msg->code);
 }
 
-static bool hidden(const struct sim *s, const struct zn_msg *msg) {
+static bool hidden(const struct sim *s, const struct zn_msg *msg)
+{
     if (!s->out)
         return true;
     if (msg->kind == ZN_PING || msg->kind == ZN_PONG)
@@ -165,7 +179,8 @@ static bool hidden(const struct sim *s, const struct zn_msg *msg) {
 }
 
 void sim_say_msg(struct sim *s, const char *from, const char *to, const struct zn_msg *msg,
-                 const char *fate) {
+                 const char *fate)
+{
     char id[128];
     if (hidden(s, msg))
         return;
@@ -188,11 +203,13 @@ void sim_say_msg(struct sim *s, const char *from, const char *to, const struct z
 
 /* ---- completions ---- */
 
-static void say_ms(FILE *out, uint64_t us) {
+static void say_ms(FILE *out, uint64_t us)
+{
     fprintf(out, "%" PRIu64 ".%03" PRIu64 "ms", us / 1000, us % 1000);
 }
 
-static void say_row(struct sim *s, const struct zn_row *r) {
+static void say_row(struct sim *s, const struct zn_row *r)
+{
     fprintf(s->out, "%13s%-8s %s", "", r->name, zmqnet_outcome_name(r->outcome));
     if (r->outcome == ZMQNET_ACKED || r->outcome == ZMQNET_REFUSED) {
         fputc(' ', s->out);
@@ -206,7 +223,8 @@ static void say_row(struct sim *s, const struct zn_row *r) {
     fputc('\n', s->out);
 }
 
-void sim_say_done(struct sim *s, int node, const struct zn_action *a) {
+void sim_say_done(struct sim *s, int node, const struct zn_action *a)
+{
     const struct zn_done *d = &a->done;
     char id[128];
     if (!s->out)
@@ -231,7 +249,8 @@ void sim_say_done(struct sim *s, int node, const struct zn_action *a) {
 
 /* ---- snapshots ---- */
 
-void sim_say_status(struct sim *s, const zmqnet_status *status) {
+void sim_say_status(struct sim *s, const zmqnet_status *status)
+{
     if (!s->out)
         return;
     for (size_t i = 0; i < status->peers_n; i++) {
@@ -250,9 +269,9 @@ void sim_say_status(struct sim *s, const zmqnet_status *status) {
 }
 
 /* Traffic is left out unless all is wanted: it changes with every ping. */
-void sim_say_counters(struct sim *s, const zmqnet_status *status, bool all) {
-    static const char *const traffic[] = {"frames_in", "frames_out", "messages_in",
-                                          "messages_out"};
+void sim_say_counters(struct sim *s, const zmqnet_status *status, bool all)
+{
+    static const char *const traffic[] = {"frames_in", "frames_out", "messages_in", "messages_out"};
     if (!s->out)
         return;
     for (size_t i = 0; i < status->counters_n; i++) {

@@ -46,16 +46,14 @@ class FakeReplica:
         self._commands.put(lambda: self._port.send_multipart(
             self._envelope + [message.SerializeToString()]))
 
-    def link_to(self, name, hello=True, **fields):
-        """Make a link to a replica; with hello: say it properly, except for `fields`, and return
-        the answer."""
+    def link_to(self, name, **fields):
+        """Make a link to a replica and say hello, properly except for `fields`; returns the
+        answer."""
         def connect():
             self._link = self._context.socket(zmq.DEALER)
             self._link.linger = 0
             self._link.connect(self.mesh.endpoint(name))
         self._commands.put(connect)
-        if not hello:
-            return None
         return self.ask(self.hello(name, **fields))
 
     def ask(self, message):

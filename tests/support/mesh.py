@@ -36,10 +36,9 @@ class Mesh:
     badly, everything that the processes wrote is printed. In any case all of them are gone.
     """
 
-    def __init__(self, count=3, run=None, host="127.0.0.1", serve_args=()):
+    def __init__(self, count=3, run=None, host="127.0.0.1"):
         self.names = NAMES[:count]
         self._run = self.names[:count if run is None else run]
-        self._serve_args = serve_args
         self._scratch = tempfile.TemporaryDirectory(prefix="zmqnet-test-")
         self.dir = pathlib.Path(self._scratch.name)
         self.port = dict(zip(self.names, ports.take(count)))
@@ -63,15 +62,13 @@ class Mesh:
     def spawn_zmqnet(self, *args, **kwargs):
         return self.spawn(env.ZMQNET, "-p", self.path, *args, **kwargs)
 
-    def start(self, *names, args=None, argv=None):
+    def start(self, *names, args=(), argv=None):
         """Start replicas; return when each has said that it is ready. argv: another program."""
-        extra = self._serve_args if args is None else args
         for name in names:
-            command = [env.ZMQNET, "-p", self.path, "serve", "-n", name, *extra]
-            self.procs[name] = self.spawn(*(argv or command))
+            command = argv or [env.ZMQNET, "-p", self.path, "serve", "-n", name, *args]
+            self.procs[name] = self.spawn(*command)
         for name in names:
             self.wait_ready(name)
-        return self.procs[names[-1]]
 
     def wait_ready(self, name):
         proc = self.procs[name]
@@ -192,7 +189,7 @@ class Mesh:
             self._close(failed)
 
     def _check(self):
-        """What holds in every test: no sanitizer spoke, and no life ran a handler twice for one id."""
+        """What holds in every test: no sanitizer spoke, no life ran a handler twice for one id."""
         for proc in self._all:
             assert not proc.trouble(), proc.trouble()
             ids = [d.id for d in _deliveries(proc) if not d.id.startswith("0" * 16)]

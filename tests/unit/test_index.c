@@ -106,7 +106,7 @@ static uint32_t longest_chain(const struct zn_index *x)
     uint32_t longest = 0;
     for (uint32_t i = 0; i < x->heads_n; i++) {
         uint32_t n = 0;
-        for (uint32_t s = x->heads[i]; s != ZN_INDEX_NONE; s = x->slots[s].next)
+        for (uint32_t s = x->heads[i]; s != 0; s = x->slots[s - 1].next)
             n++;
         longest = n > longest ? n : longest;
     }
@@ -126,9 +126,9 @@ static void chosen_keys_do_not_pile_up(void **state)
     for (uint64_t a = 0, n = 0; n < N; a++) {
         zn_index_put(&known, 0, a << 32, a);
         if (a == 0)
-            for (head = 0; known.heads[head] == ZN_INDEX_NONE;)
+            for (head = 0; known.heads[head] == 0;)
                 head++;
-        if (known.heads[head] == 0)
+        if (known.heads[head] != 0)
             zn_index_put(&secret, (uint32_t)n++, a << 32, a);
         zn_index_del(&known, 0);
     }
