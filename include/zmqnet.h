@@ -283,7 +283,7 @@ ZMQNET_API ZMQNET_CHECKED int zmqnet_process(zmqnet_node *node);
  * the loop. Calls made from now on return ZMQNET_ECLOSED; those open complete before it ends.
  * grace_ms   0..60000.
  * Returns 0, ZMQNET_EINVAL, ZMQNET_EDEADLK (from the loop's own thread). With a thread of its own
- * this blocks until the loop has ended, at most grace_ms and one turn; else it returns at once and
+ * this blocks until the loop has ended, at most grace_ms, 50 ms and one turn; else it returns at once and
  * zmqnet_process() returns ZMQNET_ECLOSED when it is done. A second call changes nothing. */
 ZMQNET_API int zmqnet_stop(zmqnet_node *node, uint32_t grace_ms);
 

@@ -172,9 +172,3 @@ int zmqnet_request(zmqnet_node *node, const char *peer, const void *body, size_t
         rc = zmqnet_request_async(node, peer, body, body_bytes, call, complete, &w);
     return rc != 0 ? rc : wait_for(&w, receipt);
 }
-
-void zmqnet_receipt_free(zmqnet_receipt **receipt)
-{
-    free(*receipt);
-    *receipt = NULL;
-}

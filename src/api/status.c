@@ -3,8 +3,6 @@
  * Snapshots: of this node, taken by its loop, or of a replica's view, asked over the mesh. Both wait
  * for the loop; any thread but the loop's.
  */
-#include <stdlib.h>
-
 #include "api/latch.h"
 #include "node/node.h"
 
@@ -77,10 +75,4 @@ int zmqnet_status_get(zmqnet_node *node, const char *peer, uint32_t timeout_ms,
     if (why)
         *why = w.why;
     return w.rc;
-}
-
-void zmqnet_status_free(zmqnet_status **status)
-{
-    free(*status);
-    *status = NULL;
 }

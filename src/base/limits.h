@@ -53,6 +53,8 @@
 #define ZN_RETRY_BACKOFF_MAX_US (ZN_SECOND)
 
 /* The loop. */
+#define ZN_LEAVE_US                                                                                \
+    (50 * ZN_MS)             /* an ending replica keeps its connections until the last was read */
 #define ZN_COMMANDS_MAX 8192 /* calls of other threads that the loop has not taken yet */
 #define ZN_COMMAND_BYTES_MAX (256u << 20)
 #define ZN_TURN_FRAMES_MAX 256 /* frames read from one socket in one turn */

@@ -21,7 +21,8 @@
 
 static const bool moves[ZN_NODE_STATES][ZN_NODE_STATES] = {
     [ZN_NODE_RUNNING] = {[ZN_NODE_DRAINING] = true},
-    [ZN_NODE_DRAINING] = {[ZN_NODE_ENDED] = true},
+    [ZN_NODE_DRAINING] = {[ZN_NODE_LEAVING] = true},
+    [ZN_NODE_LEAVING] = {[ZN_NODE_ENDED] = true},
 };
 
 static void state_move(zmqnet_node *node, enum zn_node_state to)
@@ -103,7 +104,7 @@ static void drain_if_asked(zmqnet_node *node)
         return;
     commands_run(node);
     state_move(node, ZN_NODE_DRAINING);
-    node->drain_until_us = node->now_us + grace_ms * ZN_MS;
+    node->until_us = node->now_us + grace_ms * ZN_MS;
     zn_node_step(node, &drain);
 }
 
@@ -114,8 +115,8 @@ static void timer_arm(zmqnet_node *node)
     uint64_t core_us = zn_mesh_next_us(node->mesh);
     uint64_t pattern_us = node->pattern->next_us(node->carrier);
     uint64_t next_us = core_us < pattern_us ? core_us : pattern_us;
-    if (node->state == ZN_NODE_DRAINING && node->drain_until_us < next_us)
-        next_us = node->drain_until_us;
+    if (node->state != ZN_NODE_RUNNING && node->until_us < next_us)
+        next_us = node->until_us;
     /* A timer that fires early costs one idle turn; setting it anew each turn would cost more. */
     if (next_us >= node->armed_us)
         return;
@@ -156,8 +157,9 @@ static void wait_for_events(zmqnet_node *node, bool wait)
     }
 }
 
-/* Settle what is open, let the last receipts leave, and then say bye. */
-static void end(zmqnet_node *node)
+/* Settle what is open, let the last receipts leave, and say bye. The connections stay a moment longer:
+ * libzmq drops what a peer has received and not read yet when its connection ends. */
+static void leave(zmqnet_node *node)
 {
     const struct zn_event settle = {.type = ZN_EV_CLOSE}, bye = {.type = ZN_EV_BYE};
     zn_commands_shut(&node->commands);
@@ -165,15 +167,17 @@ static void end(zmqnet_node *node)
     zn_node_step(node, &settle);
     flush(node);
     zn_node_step(node, &bye);
-    state_move(node, ZN_NODE_ENDED);
+    state_move(node, ZN_NODE_LEAVING);
+    node->until_us = node->now_us + (node->self < 0 ? 0 : ZN_LEAVE_US);
 }
 
-static void end_if_drained(zmqnet_node *node)
+static void end_if_due(zmqnet_node *node)
 {
-    if (node->state != ZN_NODE_DRAINING)
-        return;
-    if (node->now_us >= node->drain_until_us || zn_mesh_open_count(node->mesh) == 0)
-        end(node);
+    bool due = node->now_us >= node->until_us;
+    if (node->state == ZN_NODE_DRAINING && (due || zn_mesh_open_count(node->mesh) == 0))
+        leave(node);
+    if (node->state == ZN_NODE_LEAVING && node->now_us >= node->until_us)
+        state_move(node, ZN_NODE_ENDED);
 }
 
 /* The transport owes no sign for frames that were lost for want of memory here. */
@@ -198,7 +202,7 @@ static void turn(zmqnet_node *node)
     node->now_us = zn_clock_us();
     zn_node_step(node, &tick);
     flush(node);
-    end_if_drained(node);
+    end_if_due(node);
 }
 
 /* Asserted: only one thread at a time, and no callback, drives a node. */

@@ -28,6 +28,7 @@
 enum zn_node_state {
     ZN_NODE_RUNNING,
     ZN_NODE_DRAINING, /* takes nothing new, finishes what is open */
+    ZN_NODE_LEAVING,  /* has said all; keeps its connections until that was read */
     ZN_NODE_ENDED,
     ZN_NODE_STATES
 };
@@ -71,8 +72,8 @@ struct zmqnet_node {
     uint64_t armed_us; /* when timer_fd will be readable, UINT64_MAX: never */
     uint64_t now_us;
     enum zn_node_state state;
-    uint64_t drain_until_us;
-    bool busy; /* there is more to do: do not sleep */
+    uint64_t until_us; /* of DRAINING, LEAVING */
+    bool busy;         /* there is more to do: do not sleep */
     atomic_bool in_turn;
     bool flush_due; /* a step was made that may have left something to send */
     struct {

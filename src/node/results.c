@@ -169,3 +169,17 @@ zmqnet_status *zn_status_copy(const zmqnet_status *from)
     }
     return s;
 }
+
+/* ---- freeing: public ---- */
+
+void zmqnet_receipt_free(zmqnet_receipt **receipt)
+{
+    free(*receipt);
+    *receipt = NULL;
+}
+
+void zmqnet_status_free(zmqnet_status **status)
+{
+    free(*status);
+    *status = NULL;
+}

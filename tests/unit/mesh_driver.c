@@ -304,7 +304,7 @@ void drive_link(struct driver *d, enum zn_event_type type, int peer)
     drive(d, (struct zn_event){.type = type, .peer = peer, .why = ZN_WHY_REFUSED});
 }
 
-static void link_msg(struct driver *d, int peer, struct zn_msg msg)
+void drive_link_msg(struct driver *d, int peer, struct zn_msg msg)
 {
     drive(d, (struct zn_event){.type = ZN_EV_LINK_MSG, .peer = peer, .msg = &msg});
 }
@@ -326,7 +326,7 @@ static struct zn_msg hello(const struct driver *d, int peer, uint64_t life)
 
 void drive_hello_answer(struct driver *d, int peer, uint64_t life)
 {
-    link_msg(d, peer, hello(d, peer, life));
+    drive_link_msg(d, peer, hello(d, peer, life));
 }
 
 void drive_greet(struct driver *d, int peer, uint64_t life)
@@ -349,7 +349,7 @@ void drive_pong(struct driver *d, int peer)
     msg.id.seq = d->m->peers[peer].ping_seq;
     msg.life = d->m->peers[peer].life;
     d->unanswered_pings &= ~zn_bit(peer);
-    link_msg(d, peer, msg);
+    drive_link_msg(d, peer, msg);
 }
 
 void drive_reply_from(struct driver *d, int peer, struct zmqnet_id id, int code,
@@ -359,7 +359,7 @@ void drive_reply_from(struct driver *d, int peer, struct zmqnet_id id, int code,
     msg.id = id;
     msg.code = code;
     msg.body = body;
-    link_msg(d, peer, msg);
+    drive_link_msg(d, peer, msg);
 }
 
 void drive_answer_from(struct driver *d, int peer, int code, struct zn_blob *body)

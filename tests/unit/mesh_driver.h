@@ -71,6 +71,7 @@ void drive_for(struct driver *d, uint64_t us);
 
 /* ---- links ---- */
 void drive_link(struct driver *d, enum zn_event_type type, int peer);
+void drive_link_msg(struct driver *d, int peer, struct zn_msg msg);
 void drive_hello_answer(struct driver *d, int peer, uint64_t life);
 /* Link up and hello answered. */
 void drive_greet(struct driver *d, int peer, uint64_t life);
