@@ -4,7 +4,11 @@
  *
  *   mesh.c     open, close, the dispatcher of events
  *   peer.c     what is known of each peer: hello, pings, state
- *   call.c     the request table: deadlines, retries, quorum, the one completion
+ *   table.c    the request table: slots, and what gives way when it is full
+ *   call.c     how a call begins, and whom it goes to
+ *   reply.c    what comes back
+ *   complete.c quorum, receipts, the one completion
+ *   deadline.c attempts, deadlines, the end
  *   rows.c     what becomes of a call at one peer; the queue and the flight of each peer
  *   serve.c    requests that arrive: who may ask, handler, answers
  *   window.c   the dedup window: which ids are known, what was answered, what is too old
@@ -253,9 +257,23 @@ static inline struct zn_track *zn_call_track(struct zn_mesh *m, const struct zn_
     return &m->tracks[zn_row_number(m, c, peer)];
 }
 
+static inline bool zn_call_is_own(const struct zn_mesh *m, const struct zn_call *c)
+{
+    return c->id.origin == m->life;
+}
+
 static inline struct zn_call *zn_row_call(struct zn_mesh *m, uint32_t row)
 {
     return &m->calls[row / m->n];
+}
+
+/* Is a message meant for this life? One that names none is meant for any. */
+static inline bool zn_meant_for(const struct zn_msg *msg, uint64_t life)
+{
+    for (size_t i = 0; i < msg->lives_n; i++)
+        if (msg->to_life[i] == life)
+            return true;
+    return msg->lives_n == 0;
 }
 
 /* mesh.c */
@@ -312,37 +330,62 @@ void zn_rows_peer_down(struct zn_mesh *m, int peer, enum zn_why why);
 bool zn_row_may_leave(struct zn_mesh *m, int peer);
 void zn_rows_update_sendable(struct zn_mesh *m, int peer);
 
-/* call.c */
+/* table.c */
 int zn_call_open(struct zn_mesh *m, const struct zn_call_spec *spec, struct zmqnet_id id,
                  struct zn_call **out);
-/* Our own user's. */
-void zn_call_begin(struct zn_mesh *m, const struct zn_call_spec *spec);
-void zn_call_run(struct zn_mesh *m, struct zn_call *c);
-/* Is our own handler among those asked? */
-bool zn_call_asks_self(const struct zn_mesh *m, const struct zn_call *c);
-/* The rows that its receipt shows. */
-struct zn_row *zn_call_receipt(struct zn_mesh *m, const struct zn_call *c, size_t *rows_n);
-void zn_call_self_done(struct zn_mesh *m, struct zn_call *c, int code, struct zn_blob *reply);
-void zn_call_reply(struct zn_mesh *m, int peer, struct zn_msg *msg);
-void zn_call_tick(struct zn_mesh *m, struct zn_call *c);
-/* A row was settled: count, report, free as is due. */
-void zn_call_row_settled(struct zn_mesh *m, struct zn_call *c, int peer);
-/* Give a client's calls that have no coordinator yet one, if there is any. */
-void zn_calls_assign(struct zn_mesh *m);
-/* Client without a fixed coordinator: what was not sent may go elsewhere. True: it does. */
-bool zn_call_unassign(struct zn_mesh *m, struct zn_call *c, int peer);
 void zn_call_free(struct zn_mesh *m, struct zn_call *c);
-/* The encoding is out of date: whom it is meant for, or the attempt, has changed. */
-void zn_call_drop_wire(struct zn_call *c);
+void zn_call_move(struct zn_call *c, enum zn_call_state to);
+/* Out of the list that it is in, to the end of another; NULL: into none. */
+void zn_call_list(struct zn_mesh *m, struct zn_call *c, struct zn_ages *to);
+/* Every row of a complete call is settled. */
+void zn_call_finish(struct zn_mesh *m, struct zn_call *c);
 void zn_calls_free_ended(struct zn_mesh *m);
 /* Its receipt was answered and nobody can ask for it again: its stragglers go on alone. */
 void zn_call_detach(struct zn_call *c);
-void zn_calls_close(struct zn_mesh *m);
 uint64_t zn_call_token(const struct zn_call *c);
 struct zn_call *zn_call_by_token(struct zn_mesh *m, uint64_t token);
 /* All ids of our own origin up to here are finished. */
 uint64_t zn_own_floor(const struct zn_mesh *m);
 uint32_t zn_quorum_need(int32_t quorum, uint32_t of);
+
+/* call.c */
+/* Our own user's. */
+void zn_call_begin(struct zn_mesh *m, const struct zn_call_spec *spec);
+void zn_call_run(struct zn_mesh *m, struct zn_call *c);
+/* Is our own handler among those asked? */
+bool zn_call_asks_self(const struct zn_mesh *m, const struct zn_call *c);
+void zn_call_self_done(struct zn_mesh *m, struct zn_call *c, int code, struct zn_blob *reply);
+/* Keep what a handler answered, if there is room; returns why not. */
+enum zn_why zn_call_keep_reply(struct zn_mesh *m, struct zn_call *c, struct zn_row *r,
+                               struct zn_blob *reply);
+/* Client without a fixed coordinator: what was not sent may go elsewhere. True: it does. */
+bool zn_call_unassign(struct zn_mesh *m, struct zn_call *c, int peer);
+/* Give a client's calls that have no coordinator yet one, if there is any. */
+void zn_calls_assign(struct zn_mesh *m);
+
+/* reply.c */
+void zn_call_reply(struct zn_mesh *m, int peer, struct zn_msg *msg);
+
+/* complete.c */
+/* `receipt`: the coordinator's answer to a client, NULL: what we know ourselves. */
+void zn_call_complete(struct zn_mesh *m, struct zn_call *c, int status,
+                      const struct zn_msg *receipt);
+/* Complete or finish it, if that can be said now. */
+void zn_call_evaluate(struct zn_mesh *m, struct zn_call *c);
+/* A row was settled: count, report, free as is due. */
+void zn_call_row_settled(struct zn_mesh *m, struct zn_call *c, int peer);
+/* The rows that its receipt shows. */
+struct zn_row *zn_call_receipt(struct zn_mesh *m, const struct zn_call *c, size_t *rows_n);
+
+/* deadline.c */
+void zn_call_arm(struct zn_mesh *m, struct zn_call *c);
+void zn_call_next_retry(struct zn_mesh *m, struct zn_call *c);
+void zn_call_tick(struct zn_mesh *m, struct zn_call *c);
+/* Give every row that is not settled its last outcome. The call may be gone afterwards. */
+void zn_call_settle_all(struct zn_mesh *m, struct zn_call *c, enum zn_why why);
+/* The encoding is out of date: whom it is meant for, or the attempt, has changed. */
+void zn_call_drop_wire(struct zn_call *c);
+void zn_calls_close(struct zn_mesh *m);
 
 /* serve.c */
 void zn_serve(struct zn_mesh *m, zn_route route, struct zn_msg *msg);

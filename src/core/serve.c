@@ -55,14 +55,6 @@ static uint64_t budget_us(const struct zn_msg *msg)
     return (ms < ZMQNET_TIMEOUT_MAX_MS ? ms : ZMQNET_TIMEOUT_MAX_MS) * ZN_MS;
 }
 
-static bool meant_for_us(const struct zn_mesh *m, const struct zn_msg *msg)
-{
-    for (size_t i = 0; i < msg->lives_n; i++)
-        if (msg->to_life[i] == m->life)
-            return true;
-    return msg->lives_n == 0;
-}
-
 static void refuse_counted(struct zn_mesh *m, zn_route route, const struct zn_msg *msg,
                            enum zn_counter counter, int code)
 {
@@ -82,7 +74,7 @@ static enum zn_lookup look_up(struct zn_mesh *m, const struct zn_msg *msg, struc
 static struct zn_served *admit(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
 {
     struct zn_served *s;
-    if (!meant_for_us(m, msg)) {
+    if (!zn_meant_for(msg, m->life)) {
         refuse_counted(m, route, msg, ZN_COUNT_wrong_life, ZMQNET_ELIFE);
         return NULL;
     }
