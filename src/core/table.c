@@ -82,7 +82,7 @@ static struct zn_call *lingering_oldest(struct zn_mesh *m)
         return &m->calls[m->lingering.oldest];
     uint32_t slot = m->own.oldest;
     for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
-        if (m->calls[slot].state == ZN_CALL_REPORTED)
+        if (m->calls[slot].state == ZN_CALL_REPORTED && m->calls[slot].pending > 0)
             return &m->calls[slot];
         slot = m->calls[slot].next;
     }
