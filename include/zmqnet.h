@@ -238,10 +238,10 @@ typedef void (*zmqnet_on_event)(zmqnet_node *node, const struct zmqnet_event *ev
 #define ZMQNET_MESSAGE_MAX (16u << 20) /* default limit of one message body, bytes */
 
 struct zmqnet_options {
-    const char *name;       /* the replica to be; NULL: a client */
-    const char *via;        /* client: the only replica to talk to; NULL: any that is reached */
-    const char *pattern;    /* "router"; NULL: the default, router */
-    size_t message_max;     /* largest body sent or taken, bytes, 1..1 GiB; 0: ZMQNET_MESSAGE_MAX */
+    const char *name;    /* the replica to be; NULL: a client */
+    const char *via;     /* client: the only replica to talk to; NULL: any that is reached */
+    const char *pattern; /* "router"; NULL: the default, router */
+    size_t message_max;  /* largest body sent or taken, bytes, 1..64 MiB; 0: ZMQNET_MESSAGE_MAX */
     zmqnet_handler handler; /* NULL: every message is acked */
     void *handler_arg;
     zmqnet_log log; /* NULL: no log */

@@ -18,7 +18,7 @@
 #define ZN_PEERS_FILE_MAX (1u << 20)
 
 /* One message. */
-#define ZN_MESSAGE_MAX_MAX (1u << 30)
+#define ZN_MESSAGE_MAX_MAX (64u << 20)
 #define ZN_WHY_MAX 200 /* text of a cause, as it crosses the wire */
 #define ZN_PATTERN_NAME_MAX 16
 /* What a message takes beside its bodies, at most: two names, a text, the lives of all replicas. */
@@ -45,8 +45,9 @@
 
 /* Liveness and links. */
 #define ZN_PING_US (500 * ZN_MS)
-#define ZN_SILENT_US (3 * ZN_PING_US) /* a peer that was not heard for this long is down */
-#define ZN_HELLO_US (2 * ZN_SECOND)   /* a link whose hello is not answered by then is made anew */
+#define ZN_SILENT_US                                                                               \
+    (3 * ZN_PING_US)                /* a peer that has not answered a ping for this long is down */
+#define ZN_HELLO_US (2 * ZN_SECOND) /* a link whose hello is not answered by then is made anew */
 #define ZN_ORIGIN_KEEP_US (330 * ZN_SECOND)
 #define ZN_LAST_LOOK_US                                                                            \
     (20 * ZN_MS) /* a failed broadcast waits this long for those who may answer */
@@ -64,6 +65,7 @@ static_assert(ZN_REPLICAS_MAX <= 64, "a set of replicas is a 64-bit mask");
 static_assert(ZN_SERVED_MAX >= 2 * ZN_CALLS_MAX, "every open call may serve a request");
 static_assert(ZN_ORIGINS_MAX >= ZN_SERVED_MAX, "each served request has an origin");
 static_assert(ZN_ORIGIN_KEEP_US > 300 * ZN_SECOND, "longer than the longest request");
+static_assert(ZN_MESSAGE_MAX_MAX <= ZN_QUEUE_BYTES_MAX, "any message fits an empty queue");
 static_assert(ZN_QUEUE_MESSAGES_MAX + ZN_WINDOW_MESSAGES_MAX < ZN_CALLS_MAX,
               "one stuck peer does not fill the request table");
 static_assert(ZN_MESSAGE_HEAD_MAX > 8 * ZN_REPLICAS_MAX + 3 * ZN_NAME_MAX + ZN_WHY_MAX, "head");

@@ -43,6 +43,7 @@ static void row_not_run(struct zn_mesh *m, struct zn_call *c, int peer, int code
 /* A negative code in answer to a REQUEST: the peer itself refused, not its handler. */
 static void row_rejected(struct zn_mesh *m, struct zn_call *c, int peer, int code)
 {
+    bool crossed = zn_call_track(m, c, peer)->crossed; /* an earlier life may have run it */
     switch (code) {
     case ZMQNET_EFULL:
     case ZMQNET_EHELLO:
@@ -50,7 +51,8 @@ static void row_rejected(struct zn_mesh *m, struct zn_call *c, int peer, int cod
     /* A copy that was sent before may have run, so neither refusal proves that it never did. */
     case ZMQNET_ELIFE: zn_row_settle(m, c, peer, ZMQNET_UNACKED, ZN_WHY_RESTARTED); return;
     case ZMQNET_ETOOOLD: zn_row_settle(m, c, peer, ZMQNET_UNACKED, ZN_WHY_TOO_OLD); return;
-    default: zn_row_settle(m, c, peer, ZMQNET_NEVER_SENT, ZN_WHY_REJECTED);
+    default:
+        zn_row_settle(m, c, peer, crossed ? ZMQNET_UNACKED : ZMQNET_NEVER_SENT, ZN_WHY_REJECTED);
     }
 }
 

@@ -186,17 +186,18 @@ void zn_window_free(struct zn_mesh *m, struct zn_served *s)
     zn_window_forget(m, s);
 }
 
-/* Give back one slot, the oldest that nobody needs. False: there is none among the oldest. */
+/* Give back one slot, the oldest that nobody needs. What is still needed goes to the end, so that a
+ * few slow handlers in front do not hide the rest. False: there is none among those looked at. */
 static bool window_evict(struct zn_mesh *m)
 {
-    uint32_t slot = m->served_oldest;
-    for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
-        struct zn_served *s = &m->served[slot];
+    for (int i = 0; i < ZN_SEARCH_MAX && m->served_oldest != ZN_NONE; i++) {
+        struct zn_served *s = &m->served[m->served_oldest];
         if (zn_served_is_done(m, s)) {
             zn_window_free(m, s);
             return true;
         }
-        slot = s->age_next;
+        age_remove(m, s);
+        age_append(m, s);
     }
     return false;
 }

@@ -129,7 +129,7 @@ static int options_read(zmqnet_node *node, const struct zmqnet_options *o, struc
     if (!node->pattern)
         return fail(diag, ZMQNET_EINVAL, "options.pattern", "there is \"router\"");
     if (o->message_max > ZN_MESSAGE_MAX_MAX)
-        return fail(diag, ZMQNET_EINVAL, "options.message_max", "at most 1 GiB");
+        return fail(diag, ZMQNET_EINVAL, "options.message_max", "at most 64 MiB");
     node->message_max = o->message_max ? o->message_max : ZMQNET_MESSAGE_MAX;
     node->handler = o->handler;
     node->handler_arg = o->handler_arg;

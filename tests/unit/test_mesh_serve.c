@@ -227,7 +227,8 @@ static void stored_answers_are_bounded_in_bytes(void **state)
 {
     (void)state;
     struct zn_blob *reply = drive_blob(400);
-    struct driver *d = server_open((struct zn_mesh_config){.calls_max = 4, .served_bytes_max = 1000});
+    struct driver *d =
+        server_open((struct zn_mesh_config){.calls_max = 4, .served_bytes_max = 1000});
     for (uint64_t seq = 1; seq <= 10; seq++) {
         request_of_b(d, seq);
         drive_answer(d, 0, reply);
@@ -314,6 +315,62 @@ static void hung_handlers_do_not_shut_the_window(void **state)
     drive_close(&d);
 }
 
+/* Slow handlers stand in front; the answers of those behind them are stored all the same. */
+static void stored_answers_are_bounded_behind_hung_handlers(void **state)
+{
+    (void)state;
+    struct zn_blob *reply = drive_blob(400);
+    struct driver *d = server_open((struct zn_mesh_config){.served_bytes_max = 1000});
+    for (uint64_t i = 0; i < ZN_SEARCH_MAX; i++)
+        drive_submit(d, 5, (struct zmqnet_id){LIFE_OF_CLIENT + i, 1});
+    for (uint64_t seq = 1; seq <= 100; seq++) {
+        request_of_b(d, seq);
+        drive_answer(d, 0, reply);
+        drive_flush(d);
+        assert_int_equal(d->reply.status, 0);
+    }
+    assert_true(d->m->served_bytes <= 1000);
+    drive_close(&d);
+    zn_blob_drop(&reply);
+}
+
+/* A body that no table can hold costs only its own caller. */
+static void body_without_any_room_pushes_nothing_out(void **state)
+{
+    (void)state;
+    struct zn_blob *body = drive_blob(2000);
+    struct driver *d = drive_open(1, 0, (struct zn_mesh_config){.call_bytes_max = 1000});
+    assert_true(submit_runs(d, LIFE_OF_CLIENT, 1));
+    drive_call(d, (struct zn_call_spec){.body = body});
+    assert_int_equal(d->dones, 1);
+    assert_int_equal(d->done.status, ZMQNET_EFULL);
+    drive_submit(d, 5, (struct zmqnet_id){LIFE_OF_CLIENT, 1});
+    drive_flush(d);
+    assert_int_not_equal(d->reply.status, ZMQNET_ETOOOLD);
+    drive_close(&d);
+    zn_blob_drop(&body);
+}
+
+/* Receipts for clients of the original program wait for the flush, and fill the table until then. */
+static void receipts_that_are_due_can_fill_the_table(void **state)
+{
+    (void)state;
+    struct driver *d = drive_open(1, 0, (struct zn_mesh_config){.calls_max = 4});
+    for (int i = 0; i < 4; i++) {
+        drive_route_msg(d, 5, drive_msg(ZN_SINGLE, ZN_LEGACY, ""));
+        drive_answer(d, 0, NULL);
+    }
+    drive_call(d, (struct zn_call_spec){.quorum = ZMQNET_QUORUM_ALL});
+    assert_int_equal(d->dones, 1);
+    assert_int_equal(d->done.status, ZMQNET_EFULL);
+    drive_flush(d);
+    assert_int_equal(d->replies, 4);
+    drive_call(d, (struct zn_call_spec){.quorum = ZMQNET_QUORUM_ALL});
+    drive_answer(d, 0, NULL);
+    assert_int_equal(d->done.status, 0);
+    drive_close(&d);
+}
+
 /* ---- answers ---- */
 
 static void answers_travel_together_within_the_limits(void **state)
@@ -388,8 +445,11 @@ int main(void)
         cmocka_unit_test(answer_that_is_due_is_not_given_up),
         cmocka_unit_test(hung_handlers_do_not_shut_the_request_table),
         cmocka_unit_test(hung_handlers_do_not_shut_the_window),
+        cmocka_unit_test(stored_answers_are_bounded_behind_hung_handlers),
+        cmocka_unit_test(body_without_any_room_pushes_nothing_out),
         cmocka_unit_test(answers_travel_together_within_the_limits),
         cmocka_unit_test(drain_answers_repeats),
+        cmocka_unit_test(receipts_that_are_due_can_fill_the_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
