@@ -16,9 +16,11 @@ enum zn_why zn_call_keep_reply(struct zn_mesh *m, struct zn_call *c, struct zn_r
                                struct zn_blob *reply)
 {
     size_t bytes = zn_blob_bytes(reply);
-    if (c->reply_bytes + bytes > m->limits.message_max ||
-        m->call_bytes + bytes > m->limits.call_bytes_max)
+    if (c->reply_bytes + bytes > m->limits.message_max)
         return ZN_WHY_REPLY_DROPPED;
+    while (m->call_bytes + bytes > m->limits.call_bytes_max)
+        if (!zn_calls_give_up_kept(m))
+            return ZN_WHY_REPLY_DROPPED;
     c->reply_bytes += bytes;
     m->call_bytes += bytes;
     r->reply = zn_blob_ref(reply);

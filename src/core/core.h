@@ -296,6 +296,7 @@ void zn_count_bad(struct zn_mesh *m, enum zn_counter c, int peer);
 void zn_peer_open(struct zn_mesh *m, int peer);
 void zn_peer_want(struct zn_mesh *m, int peer);
 void zn_peer_link_up(struct zn_mesh *m, int peer);
+void zn_peer_writable(struct zn_mesh *m, int peer);
 void zn_peer_link_lost(struct zn_mesh *m, int peer);
 void zn_peer_link_failed(struct zn_mesh *m, int peer, enum zn_why why);
 void zn_peer_tick(struct zn_mesh *m, int peer);
@@ -339,6 +340,7 @@ void zn_call_move(struct zn_call *c, enum zn_call_state to);
 void zn_call_list(struct zn_mesh *m, struct zn_call *c, struct zn_ages *to);
 /* Every row of a complete call is settled. */
 void zn_call_finish(struct zn_mesh *m, struct zn_call *c);
+bool zn_calls_give_up_kept(struct zn_mesh *m);
 void zn_calls_free_ended(struct zn_mesh *m);
 /* Its receipt was answered and nobody can ask for it again: its stragglers go on alone. */
 void zn_call_detach(struct zn_call *c);

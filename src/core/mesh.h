@@ -50,8 +50,9 @@ typedef uint64_t zn_route; /* 0: none */
     X(PATTERN, "another pattern")                                                                  \
     X(CLASH, "two replicas under one name")                                                        \
     X(QUEUE_FULL, "queue full")                                                                    \
-    X(PEER_FULL, "its tables are full") X(TOO_OLD, "older than its dedup window")                  \
-        X(NO_ANSWER, "no answer in time") X(PENDING, "not answered yet") X(CLOSING, "closing")     \
+    X(PEER_FULL, "its tables are full")                                                            \
+    X(TOO_OLD, "older than its dedup window") X(NO_ANSWER, "no answer in time")                    \
+        X(PENDING, "not answered yet") X(CLOSING, "closing")                                       \
             X(REJECTED, "rejected before its handler") X(COORDINATOR, "the coordinator refused")   \
                 X(NO_REPLICA, "no replica was reached") X(NO_RECEIPT,                              \
                                                           "its coordinator did not answer")        \

@@ -299,6 +299,20 @@ static void silent(struct zn_mesh *m, int peer)
     ping(m, peer);
 }
 
+/* It takes frames again. A hello or ping that is out may be one that was not taken. */
+void zn_peer_writable(struct zn_mesh *m, int peer)
+{
+    struct zn_peer *p = &m->peers[peer];
+    if (!p->blocked)
+        return;
+    p->blocked = false;
+    zn_rows_update_sendable(m, peer);
+    if (p->greeting == ZN_GREET_ASKED || p->asked_again)
+        say_hello(m, peer);
+    else if (p->pinging)
+        ping(m, peer);
+}
+
 void zn_peer_tick(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];

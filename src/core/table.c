@@ -89,17 +89,22 @@ static struct zn_call *lingering_oldest(struct zn_mesh *m)
     return NULL;
 }
 
-/* Make room: give up the oldest receipt that is only kept for repeats, and the id that it belongs to,
- * or else the stragglers of the oldest call that is complete. One slow peer must not use up a table
- * that all requests need. */
-static bool make_room(struct zn_mesh *m)
+/* Give up the oldest receipt that is only kept for repeats, and the id that it belongs to. */
+bool zn_calls_give_up_kept(struct zn_mesh *m)
 {
     struct zn_call *c = kept_oldest(m);
-    if (c) {
+    if (c)
         zn_window_free(m, &m->served[c->served]);
+    return c != NULL;
+}
+
+/* A kept receipt, or else the stragglers of the oldest call that is complete. One slow peer must not
+ * use up a table that all requests need. */
+static bool make_room(struct zn_mesh *m)
+{
+    if (zn_calls_give_up_kept(m))
         return true;
-    }
-    c = lingering_oldest(m);
+    struct zn_call *c = lingering_oldest(m);
     if (!c)
         return false;
     zn_call_settle_all(m, c, ZN_WHY_NO_ROOM);
@@ -110,6 +115,8 @@ static bool make_room(struct zn_mesh *m)
 
 static struct zn_call *slot_take(struct zn_mesh *m, size_t bytes)
 {
+    if (bytes > m->limits.call_bytes_max)
+        return NULL;
     while (!has_room(m, bytes))
         if (!make_room(m))
             return NULL;

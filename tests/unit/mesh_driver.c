@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Drives one mesh for the tests of core, as node/ does in earnest: an event goes in, its actions are
- * carried out, by writing down what they were. The encoding of a message is just the lives that it is
- * meant for, and is shared as core says.
+ * Drives one mesh for the tests of core, as node/ does in earnest: an event goes in, its actions
+ * are carried out, by writing down what they were. The encoding of a message is just the lives that
+ * it is meant for, and is shared as core says.
  *
  * Every step is checked for allocations and, by zn_mesh_check(), for what must hold in the tables.
  * That walks all slots ever used, so with large tables only every so many steps.

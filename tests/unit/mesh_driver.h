@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One mesh, driven by hand: the test is the clock, the network, every other replica and the handler.
- * Each step is followed by zn_mesh_check(), and must not have allocated.
+ * One mesh, driven by hand: the test is the clock, the network, every other replica and the
+ * handler. Each step is followed by zn_mesh_check(), and must not have allocated.
  */
 #ifndef ZN_TESTS_MESH_DRIVER_H
 #define ZN_TESTS_MESH_DRIVER_H

@@ -259,8 +259,8 @@ static void deadline_is_at_most_one_step_late(void **state)
 
 /* ---- memory ---- */
 
-/* Everything that a replica does with messages, as often as it takes for every table to be used over
- * again. The driver fails the test in the step that allocates. */
+/* Everything that a replica does with messages, often enough for every table to be used over again.
+ * The driver fails the test in the step that allocates. */
 static void no_step_allocates(void **state)
 {
     (void)state;

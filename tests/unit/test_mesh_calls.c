@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls whose peers are slow, silent, full, stopped or confused: what is sent, what is said of it, and
- * what it may cost. The mesh is stepped by hand; see mesh_driver.h.
+ * Calls whose peers are slow, silent, full, stopped or confused: what is sent, what is said of it,
+ * and what it may cost. The mesh is stepped by hand; see mesh_driver.h.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,27 +36,44 @@ static void progress_ends_with_the_completion(void **state)
     drive_close(&d);
 }
 
-/* Two peers go silent in one tick, under a table that is full of broadcasts that ask both. */
-static void tick_holds_what_4096_broadcasts_have_to_say(void **state)
+/* All peers go silent in one tick, under a full table of broadcasts that ask each of them; later
+ * all deadlines come in one tick. What one step cannot say, the next one does. */
+static void full_table_of_broadcasts_check(int n, struct zn_mesh_config config)
 {
-    (void)state;
-    struct driver *d =
-        drive_open(3, 0, (struct zn_mesh_config){.queue_messages_max = ZN_CALLS_MAX});
+    size_t calls = config.calls_max, in_flight = config.window_messages_max;
+    config.queue_messages_max = config.calls_max;
+    struct driver *d = drive_open(n, 0, config);
     drive_greet_all(d);
     d->alive = 0;
-    for (int i = 0; i < ZN_CALLS_MAX; i++) {
+    for (size_t i = 0; i < calls; i++) {
         drive_call(d, (struct zn_call_spec){.timeout_us = 60 * ZN_SECOND, .progress = true});
         drive_answer(d, 0, NULL);
     }
     drive_for(d, 2 * ZN_SILENT_US);
-    assert_int_equal(d->m->peers[1].state, ZMQNET_DOWN);
-    assert_int_equal(d->m->peers[2].state, ZMQNET_DOWN);
-    assert_int_equal(d->dones, ZN_CALLS_MAX - ZN_WINDOW_MESSAGES_MAX);
+    for (int p = 1; p < n; p++)
+        assert_int_equal(d->m->peers[p].state, ZMQNET_DOWN);
+    assert_int_equal(d->dones, calls - in_flight);
     drive_for(d, 60 * ZN_SECOND);
-    assert_int_equal(d->dones, ZN_CALLS_MAX);
-    assert_int_equal(d->progresses, 3 * ZN_CALLS_MAX);
+    assert_int_equal(d->dones, calls);
+    assert_int_equal(d->progresses, (size_t)n * calls);
     assert_int_equal(zn_mesh_open_count(d->m), 0);
     drive_close(&d);
+}
+
+static void tick_holds_what_4096_broadcasts_have_to_say(void **state)
+{
+    (void)state;
+    full_table_of_broadcasts_check(
+        3, (struct zn_mesh_config){.calls_max = 4096, .window_messages_max = 1024});
+}
+
+static void tick_holds_what_many_peers_have_to_say(void **state)
+{
+    (void)state;
+    full_table_of_broadcasts_check(
+        20, (struct zn_mesh_config){.calls_max = 256, .window_messages_max = 64});
+    full_table_of_broadcasts_check(
+        20, (struct zn_mesh_config){.calls_max = 256, .window_messages_max = 255});
 }
 
 /* Majorities need r1 only; r2 answers pings and nothing else. */
@@ -77,6 +94,45 @@ static void stragglers_do_not_fill_the_table(void **state)
     }
     assert_int_equal(d->m->peers[2].state, ZMQNET_UP);
     assert_int_equal(counted(d, ZN_COUNT_calls_full), 0);
+    drive_close(&d);
+}
+
+/* A table that is smaller than what the slow peer may hold gives up its oldest stragglers. */
+static void stragglers_give_way_in_a_small_table(void **state)
+{
+    (void)state;
+    struct driver *d = drive_open(3, 0, (struct zn_mesh_config){.calls_max = 64});
+    drive_greet_all(d);
+    for (size_t i = 1; i <= 500; i++) {
+        drive_call(d, (struct zn_call_spec){.quorum = ZMQNET_QUORUM_MAJORITY});
+        drive_answer(d, 0, NULL);
+        drive_flush(d);
+        drive_answer_from(d, 1, 0, NULL);
+        assert_int_equal(d->done.status, 0);
+    }
+    assert_int_equal(d->dones, 500);
+    assert_int_equal(d->m->peers[2].unknown, 500 - 64);
+    drive_close(&d);
+}
+
+/* So do those of clients, whose receipts would else be kept. */
+static void stragglers_of_clients_give_way_in_a_small_table(void **state)
+{
+    (void)state;
+    struct driver *d = drive_open(3, 0, (struct zn_mesh_config){.calls_max = 64});
+    drive_greet_all(d);
+    for (uint64_t seq = 1; seq <= 500; seq++) {
+        struct zn_msg msg = drive_msg(ZN_SINGLE, ZN_SUBMIT, "");
+        msg.id = (struct zmqnet_id){LIFE_OF_CLIENT, seq};
+        msg.quorum = ZMQNET_QUORUM_MAJORITY;
+        drive_route_msg(d, 5, msg);
+        drive_answer(d, 0, NULL);
+        drive_flush(d);
+        drive_answer_from(d, 1, 0, NULL);
+        drive_flush(d);
+        assert_int_equal(d->replies, seq);
+        assert_int_equal(d->reply.status, 0);
+    }
     drive_close(&d);
 }
 
@@ -431,7 +487,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(progress_ends_with_the_completion),
         cmocka_unit_test(tick_holds_what_4096_broadcasts_have_to_say),
+        cmocka_unit_test(tick_holds_what_many_peers_have_to_say),
         cmocka_unit_test(stragglers_do_not_fill_the_table),
+        cmocka_unit_test(stragglers_give_way_in_a_small_table),
+        cmocka_unit_test(stragglers_of_clients_give_way_in_a_small_table),
         cmocka_unit_test(failed_ping_unsends_nothing),
         cmocka_unit_test(failed_hello_unsends_nothing),
         cmocka_unit_test(close_settles_and_bye_leaves_last),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is known of each peer: its state as the user sees it, the hellos of strangers and rivals, and
- * how much of that is logged. The mesh is stepped by hand; see mesh_driver.h.
+ * What is known of each peer: its state as the user sees it, the hellos of strangers and rivals,
+ * and how much of that is logged. The mesh is stepped by hand; see mesh_driver.h.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -220,8 +220,8 @@ static void rival_of_a_lost_replica_is_the_new_one(void **state)
     drive_close(&d);
 }
 
-/* It died without a word, and somebody says hello in its name again and again: each hello asks for a
- * proof of life, and none of them is one. */
+/* It died without a word, and somebody says hello in its name again and again: each hello asks for
+ * a proof of life, and none of them is one. */
 static void rivals_do_not_keep_a_dead_replica_up(void **state)
 {
     (void)state;

@@ -351,7 +351,7 @@ static void body_without_any_room_pushes_nothing_out(void **state)
     zn_blob_drop(&body);
 }
 
-/* Receipts for clients of the original program wait for the flush, and fill the table until then. */
+/* Receipts for clients of the original program wait for the flush and fill the table till then. */
 static void receipts_that_are_due_can_fill_the_table(void **state)
 {
     (void)state;
