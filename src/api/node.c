@@ -4,7 +4,6 @@
  * and zmqnet_close() may block until the loop has ended.
  */
 #include <assert.h>
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -71,7 +70,7 @@ int zmqnet_process(zmqnet_node *node)
 static void join(zmqnet_node *node)
 {
     pthread_mutex_lock(&node->thread_lock);
-    if (!node->joined) {
+    if (!node->joined && atomic_load(&node->threaded)) {
         int rc = pthread_join(node->thread, NULL);
         assert(rc == 0);
         node->joined = true;
@@ -101,7 +100,7 @@ void zmqnet_close(zmqnet_node **handle)
     int rc = zmqnet_stop(node, 0);
     assert(rc == 0);
     /* Without a thread the turns that are left are ours to run. */
-    while (!atomic_load(&node->threaded) && zn_node_turn(node) == 0) {
-    }
+    while (!atomic_load(&node->threaded) && zn_node_turn(node) == 0)
+        zn_node_wait(node);
     zn_node_free(handle);
 }

@@ -58,8 +58,9 @@
     (50 * ZN_MS)             /* an ending replica keeps its connections until the last was read */
 #define ZN_COMMANDS_MAX 8192 /* calls of other threads that the loop has not taken yet */
 #define ZN_COMMAND_BYTES_MAX (256u << 20)
-#define ZN_TURN_FRAMES_MAX 256 /* frames read from one socket in one turn */
-#define ZN_ROUTES_MAX 16384    /* connections and envelopes that answers may go to */
+#define ZN_TURN_READ_US (5 * ZN_MS) /* and for at most so long, from one socket */
+#define ZN_TURN_FRAMES_MAX 256      /* frames read from one socket in one turn */
+#define ZN_ROUTES_MAX 16384         /* connections and envelopes that answers may go to */
 
 static_assert(ZN_REPLICAS_MAX <= 64, "a set of replicas is a 64-bit mask");
 static_assert(ZN_SERVED_MAX >= 2 * ZN_CALLS_MAX, "every open call may serve a request");

@@ -9,6 +9,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -58,11 +59,14 @@ static void put_text(const struct checked *c, struct zn_text *out)
         zn_session_diag(c->o->peers, &c->diags[i], out);
         zn_text_add(out, "\n");
     }
-    if (c->more > 0)
-        zn_text_printf(out, "%s: and %zu more\n", c->o->peers, c->more);
+    if (c->more > 0) {
+        zn_text_escaped(out, c->o->peers, strlen(c->o->peers));
+        zn_text_printf(out, ": and %zu more\n", c->more);
+    }
     if (c->peers == NULL)
         return;
-    zn_text_printf(out, "%s: %zu replicas:", c->o->peers, zmqnet_peers_count(c->peers));
+    zn_text_escaped(out, c->o->peers, strlen(c->o->peers));
+    zn_text_printf(out, ": %zu replicas:", zmqnet_peers_count(c->peers));
     for (size_t i = 0; i < zmqnet_peers_count(c->peers); i++) {
         const struct zmqnet_replica *r = zmqnet_peers_get(c->peers, i);
         zn_text_printf(out, "%s %s ", i > 0 ? "," : "", r->name);
@@ -89,18 +93,7 @@ static void put_json(const struct checked *c, const struct zn_problem *problem, 
         zn_json_close(&j, '}');
     }
     zn_json_close(&j, ']');
-    zn_json_open(&j, "findings", '[');
-    for (size_t i = 0; i < c->n; i++) {
-        zn_json_open(&j, NULL, '{');
-        zn_json_string(&j, "level", c->diags[i].code != 0 ? "error" : "warning");
-        if (c->diags[i].line > 0)
-            zn_json_i64(&j, "line", c->diags[i].line);
-        if (c->diags[i].column > 0)
-            zn_json_i64(&j, "column", c->diags[i].column);
-        zn_json_string(&j, "text", c->diags[i].text);
-        zn_json_close(&j, '}');
-    }
-    zn_json_close(&j, ']');
+    zn_session_findings(c->diags, c->n, &j);
     if (c->peers == NULL)
         zn_problem_json(problem, &j);
     zn_json_close(&j, '}');

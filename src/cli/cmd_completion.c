@@ -69,7 +69,7 @@ static void put_value_cases(struct zn_text *out)
 static void put_verb_cases(struct zn_text *out)
 {
     for (enum zn_verb v = 0; v < ZN_VERBS_N; v++) {
-        zn_text_printf(out, "        %s) words='", zn_verbs[v].name);
+        zn_text_printf(out, "        %s) offer='", zn_verbs[v].name);
         put_words_of(out, v);
         zn_text_add(out, "'; options='");
         put_options_of(out, v);
@@ -77,12 +77,12 @@ static void put_verb_cases(struct zn_text *out)
     }
 }
 
-/* Sets kind, values, words and options from the words up to the cursor; both shells read it. */
+/* Sets kind, values, offer and options from the words up to the cursor; both shells read it. */
 static void put_finder(struct zn_text *out, const char *function)
 {
     zn_text_printf(out,
                    "%s() {\n    local previous=$1 word verb=''\n    shift\n"
-                   "    kind='' values='' words='' options=''\n    case $previous in\n",
+                   "    kind='' values='' offer='' options=''\n    case $previous in\n",
                    function);
     put_value_cases(out);
     zn_text_add(out, "    esac\n    for word in \"$@\"; do\n        case $word in\n        ");
@@ -90,7 +90,7 @@ static void put_finder(struct zn_text *out, const char *function)
         zn_text_printf(out, "%s%s", v > 0 ? "|" : "", zn_verbs[v].name);
     zn_text_add(out, ") verb=$word; break ;;\n        esac\n    done\n    case $verb in\n");
     put_verb_cases(out);
-    zn_text_add(out, "        *) words='");
+    zn_text_add(out, "        *) offer='");
     put_verbs(out);
     zn_text_add(out, "'; options='");
     for (size_t i = 0; i < zn_option_rows_n; i++)
@@ -106,32 +106,41 @@ static void put_bash(struct zn_text *out)
     zn_text_add(
         out,
         "_zmqnet() {\n"
-        "    local kind values words options current=${COMP_WORDS[COMP_CWORD]}\n"
-        "    _zmqnet_find \"${COMP_WORDS[COMP_CWORD-1]}\" \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"\n"
+        "    local kind values offer options joined=''\n"
+        "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}\n"
+        "    if [[ $current == = ]]; then\n"
+        "        current=''\n"
+        "    elif [[ $previous == = ]]; then\n"
+        "        previous=${COMP_WORDS[COMP_CWORD-2]}\n"
+        "    elif [[ $current == --*=* ]]; then\n"
+        "        previous=${current%%=*} joined=${current%%=*}= current=${current#*=}\n"
+        "    fi\n"
+        "    _zmqnet_find \"$previous\" \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"\n"
         "    if [[ $kind == file ]]; then\n"
-        "        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")\n"
+        "        compopt -o filenames 2>/dev/null\n"
+        "        mapfile -t COMPREPLY < <(compgen -P \"$joined\" -f -- \"$current\")\n"
         "    elif [[ $kind == value ]]; then\n"
-        "        mapfile -t COMPREPLY < <(compgen -W \"$values\" -- \"$current\")\n"
+        "        mapfile -t COMPREPLY < <(compgen -P \"$joined\" -W \"$values\" -- \"$current\")\n"
         "    elif [[ $current == -* ]]; then\n"
         "        mapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$current\")\n"
         "    else\n"
-        "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
+        "        mapfile -t COMPREPLY < <(compgen -W \"$offer\" -- \"$current\")\n"
         "    fi\n"
         "}\n"
-        "complete -o filenames -F _zmqnet zmqnet\n");
+        "complete -F _zmqnet zmqnet\n");
 }
 
 static void put_zsh(struct zn_text *out)
 {
     zn_text_add(out, "#compdef zmqnet\n");
     put_finder(out, "_zmqnet_find");
-    /* `words` is the command line in zsh; it is copied before the finder's variable hides it. */
+    /* `words` is the command line in zsh, and what compadd compares with: nothing may hide it. */
     zn_text_add(
         out,
         "_zmqnet() {\n"
         "    local -a line=(\"${(@)words[2,CURRENT-1]}\")\n"
         "    local previous=${words[CURRENT-1]} current=${words[CURRENT]}\n"
-        "    local kind values words options\n"
+        "    local kind values offer options\n"
         "    _zmqnet_find \"$previous\" \"${line[@]}\"\n"
         "    if [[ $kind == file ]]; then\n"
         "        _files\n"
@@ -140,7 +149,7 @@ static void put_zsh(struct zn_text *out)
         "    elif [[ $current == -* ]]; then\n"
         "        compadd -- ${=options}\n"
         "    else\n"
-        "        compadd -- ${=words}\n"
+        "        compadd -- ${=offer}\n"
         "    fi\n"
         "}\n"
         "if [[ ${funcstack[1]} == _zmqnet ]]; then _zmqnet; else compdef _zmqnet zmqnet; fi\n");
@@ -223,7 +232,7 @@ int zn_cmd_completion(const struct zn_options *o)
         if (strcmp(o->args[0], shells[i].shell) != 0)
             continue;
         shells[i].put(&out);
-        zn_output_text(&out);
+        zn_output_page(&out, o->json);
         return 0;
     }
     zn_problem_set(&problem, ZN_PROBLEM_USAGE, "", "no completion for %s; there is %s", o->args[0],

@@ -239,6 +239,6 @@ int zn_cmd_help(const struct zn_options *o)
         put_verb_page(&out, verb);
     else
         zn_help_summary(&out);
-    zn_output_text(&out);
+    zn_output_page(&out, o->json);
     return 0;
 }

@@ -3,10 +3,11 @@
  * `zmqnet send`: hand each message to one replica and print what became of it.
  *
  * One thread: the client node is driven here with zmqnet_process(), so that SIGINT and SIGTERM are
- * just another descriptor. Messages go one after the other; the worst exit code wins. A signal
- * stops the node, which completes the open request with what is known; that receipt is printed and
- * the exit code is 130 or 143. A message that the library does not take (too large, no memory) ends
- * with a problem and no receipt.
+ * just another descriptor. Messages go one after the other, whether or not anybody reads the
+ * receipts; the worst exit code wins. A signal stops the node, which completes the open request with
+ * what is known; that receipt is printed, each message that was not sent is named, and the exit code
+ * is 130 or 143. A message that the library does not take (too large, no memory) ends with a problem
+ * and no receipt.
  */
 #include <errno.h>
 #include <poll.h>
@@ -33,7 +34,8 @@ struct sender {
     zmqnet_peers *peers;
     zmqnet_node *node;
     int signal_fd;
-    int signal; /* that ends us; 0: none came */
+    int signal;      /* that ends us; 0: none came */
+    char cause[128]; /* why the replica was last not reached */
     struct zmqnet_call call;
     zmqnet_receipt *receipt; /* of the request that is open, once it is complete */
     struct zn_text input;    /* standard input */
@@ -121,11 +123,39 @@ static void drive(struct sender *s, bool open, uint64_t until_us)
     }
 }
 
+static void on_event(zmqnet_node *node, const struct zmqnet_event *event, void *arg)
+{
+    struct sender *s = arg;
+    (void)node;
+    if (event->cause[0] != '\0')
+        snprintf(s->cause, sizeof s->cause, "%s", event->cause);
+}
+
+/* The problem of a request that the signal ended: what is known of it, and no remedy, because
+ * nothing is wrong. */
+static int interrupted_problem(const struct sender *s, struct zn_problem *problem)
+{
+    struct zn_text why = {0};
+    int status = s->receipt->status;
+    zn_text_add(&why, zmqnet_error_text(status));
+    if (status == ZMQNET_ENEVERSENT && s->cause[0] != '\0') {
+        zn_text_add(&why, ": ");
+        zn_session_cause(s->peers, s->o->name, s->cause, &why);
+    }
+    zn_problem_set(problem, zn_problem_kind_of(status), "", "%s: interrupted (%s)", s->o->name,
+                   why.failed ? "" : why.bytes);
+    problem->exit = zn_session_signal_exit(s->signal);
+    zn_text_free(&why);
+    return zn_problem_exit(problem);
+}
+
 static int report_receipt(struct sender *s)
 {
     struct zn_problem problem;
     struct zn_text out = {0};
     int code = zn_receipt_problem(s->receipt, s->o->name, s->peers, &problem);
+    if (code != 0 && s->signal != 0)
+        code = interrupted_problem(s, &problem);
     if (s->o->json)
         zn_receipt_json(s->receipt, s->o->name, &problem, &out);
     else
@@ -142,15 +172,27 @@ static int report_not_taken(struct sender *s, int rc)
     struct zn_problem problem;
     zn_problem_set(&problem, zn_problem_kind_of(rc), "", "%s: %s", s->o->name,
                    zmqnet_error_text(rc));
+    if (s->signal != 0)
+        problem.exit = zn_session_signal_exit(s->signal);
     return zn_problem_report(&problem, s->o->json);
 }
 
-static int send_one(struct sender *s, struct body body)
+static int report_not_sent(struct sender *s, int number)
+{
+    struct zn_problem problem;
+    zn_problem_set(&problem, ZN_PROBLEM_NEVER_SENT, "", "%s: message %d not sent: interrupted",
+                   s->o->name, number);
+    problem.exit = zn_session_signal_exit(s->signal);
+    return zn_problem_report(&problem, s->o->json);
+}
+
+static int send_one(struct sender *s, int number, struct body body)
 {
     int rc;
-    drive(s, false, zn_clock_us() + s->o->delay_us);
+    if (s->signal == 0)
+        drive(s, false, zn_clock_us() + s->o->delay_us);
     if (s->signal != 0)
-        return 0;
+        return report_not_sent(s, number);
     if (s->o->to == NULL)
         rc = zmqnet_broadcast_async(s->node, body.bytes, body.n, &s->call, on_done, s);
     else
@@ -169,6 +211,9 @@ static int check_call(struct sender *s)
     char text[160];
     uint64_t try_ms = (o->timeout_us + 999) / 1000;
     size_t replicas = zmqnet_peers_count(s->peers);
+    if (o->to != NULL && o->quorum_given)
+        return bad_input(s, "leave one of them out",
+                         "--quorum does not go with --to: one replica is asked");
     if (try_ms > ZMQNET_TIMEOUT_MAX_MS / o->retries) {
         snprintf(text, sizeof text, "--timeout times --retries is above %u s",
                  ZMQNET_TIMEOUT_MAX_MS / 1000);
@@ -202,13 +247,14 @@ static int check(struct sender *s)
 static int open_client(struct sender *s)
 {
     struct zn_problem problem;
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
+    sigset_t set = zn_output_ending_signals();
     zn_session_block_signals();
     s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (zn_session_client(s->o, s->peers, s->o->name, &s->node, &problem) != 0)
+    if (s->signal_fd < 0) {
+        zn_session_no_descriptor(&problem);
+        return zn_problem_report(&problem, s->o->json);
+    }
+    if (zn_session_client_watched(s->o, s->peers, s->o->name, on_event, s, &s->node, &problem) != 0)
         return zn_problem_report(&problem, s->o->json);
     return 0;
 }
@@ -220,8 +266,8 @@ int zn_cmd_send(const struct zn_options *o)
     if (worst == 0)
         worst = open_client(&s);
     int messages = o->args_n > 0 ? o->args_n : 1;
-    for (int i = 0; s.node != NULL && i < messages && s.signal == 0 && !zn_output_gone(); i++) {
-        int code = send_one(&s, body_of(&s, i));
+    for (int i = 0; s.node != NULL && i < messages; i++) {
+        int code = send_one(&s, i + 1, body_of(&s, i));
         if (code > worst)
             worst = code;
     }

@@ -4,7 +4,7 @@
  *
  * One thread and one epoll: the node's descriptor, a signalfd (signals are blocked before the node
  * is opened, so its threads do not take them), a timerfd for --uptime, and standard output and
- * error when they have something left to write. Output goes through spools: a reader that does not
+ * error, for room when they have something left to write, and always for the reader's end. Output goes through spools: a reader that does not
  * read costs dropped lines, which are counted and told, and never stops the replica.
  *
  * Good path: ready line, a line per message, SIGTERM, SIGINT or the end of --uptime, a second to
@@ -31,11 +31,18 @@
 
 #define GRACE_MS 1000
 #define LINGER_MS 200
-#define DROPPED_TELL_US 1000000ull
 
 enum source { SOURCE_NODE, SOURCE_SIGNAL, SOURCE_UPTIME, SOURCE_OUT, SOURCE_ERR, SOURCES_N };
 
 enum phase { PHASE_SERVING, PHASE_STOPPING, PHASE_ENDED };
+
+struct sink {
+    struct zn_spool spool;
+    enum source source;
+    bool watched;    /* by the epoll */
+    uint32_t events; /* for these, besides errors */
+    bool no_poll;    /* a file, which never makes us wait */
+};
 
 struct server {
     const struct zn_options *o;
@@ -45,11 +52,9 @@ struct server {
     enum phase phase;
     uint64_t stop_us; /* when stopping began */
     int code;         /* to exit with */
-    struct zn_spool out, err;
-    bool out_polled, err_polled; /* the spool's descriptor is in the epoll */
+    struct sink out, err;
     bool colour;
     bool clash;
-    uint64_t dropped, dropped_told_us; /* lines dropped and not told yet; when it was last told */
 };
 
 /* ---- what is written ---------------------------------------------------------------------- */
@@ -59,7 +64,7 @@ static void on_log(enum zmqnet_level level, const char *id, const char *text, vo
     struct server *s = arg;
     struct zn_text line = {0};
     zn_session_log_line(&line, level, id, text, s->colour);
-    zn_spool_put(&s->err, &line);
+    zn_spool_put(&s->err.spool, &line);
 }
 
 static int on_message(zmqnet_node *node, const struct zmqnet_message *m, void *arg)
@@ -86,7 +91,7 @@ static int on_message(zmqnet_node *node, const struct zmqnet_message *m, void *a
         zn_text_escaped(&line, m->body, m->body_bytes);
     }
     zn_text_add(&line, "\n");
-    zn_spool_put(&s->out, &line);
+    zn_spool_put(&s->out.spool, &line);
     return 0;
 }
 
@@ -120,24 +125,7 @@ static void put_ready(struct server *s)
                        others);
     }
     zn_text_add(&line, "\n");
-    zn_spool_put(&s->out, &line);
-}
-
-/* At most once a second, and a last time at the end. */
-static void tell_dropped(struct server *s, bool last)
-{
-    uint64_t now = zn_clock_us();
-    struct zn_text line = {0};
-    s->dropped += zn_spool_take_dropped(&s->out);
-    if (s->dropped == 0 || s->out.error != 0)
-        return;
-    if (now - s->dropped_told_us < DROPPED_TELL_US && !last)
-        return;
-    zn_text_printf(&line, "zmqnet: %s: nobody reads standard output: %llu lines dropped\n",
-                   s->o->name, (unsigned long long)s->dropped);
-    zn_spool_put(&s->err, &line);
-    s->dropped = 0;
-    s->dropped_told_us = now;
+    zn_spool_put(&s->out.spool, &line);
 }
 
 /* ---- opening ------------------------------------------------------------------------------ */
@@ -151,18 +139,14 @@ static bool watch(struct server *s, int fd, enum source source, uint32_t events)
 static int no_descriptor(struct server *s)
 {
     struct zn_problem problem;
-    zn_problem_set(&problem, ZN_PROBLEM_FAILED, "raise the limit of open files: ulimit -n",
-                   "%s: no descriptor: %s", s->o->name, strerror(errno));
+    zn_session_no_descriptor(&problem);
     return zn_problem_report(&problem, s->o->json);
 }
 
 static int open_descriptors(struct server *s)
 {
-    sigset_t set;
+    sigset_t set = zn_output_ending_signals();
     struct itimerspec uptime = {0};
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
     zn_session_block_signals();
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -175,8 +159,10 @@ static int open_descriptors(struct server *s)
     if (!watch(s, s->signal_fd, SOURCE_SIGNAL, EPOLLIN) ||
         !watch(s, s->uptime_fd, SOURCE_UPTIME, EPOLLIN))
         return no_descriptor(s);
-    zn_spool_open(&s->out, STDOUT_FILENO);
-    zn_spool_open(&s->err, STDERR_FILENO);
+    s->out.source = SOURCE_OUT;
+    s->err.source = SOURCE_ERR;
+    zn_spool_open(&s->out.spool, STDOUT_FILENO);
+    zn_spool_open(&s->err.spool, STDERR_FILENO);
     s->colour = zn_output_colour(STDERR_FILENO, s->o->no_color);
     return 0;
 }
@@ -244,27 +230,43 @@ static void on_clash(struct server *s)
     zn_problem_complain(&problem);
     if (s->o->json)
         zn_problem_object(&problem, &object);
-    zn_spool_put(&s->out, &object);
+    zn_spool_put(&s->out.spool, &object);
     stop(s, ZN_EXIT_USAGE);
 }
 
-/* Write what is there, and be woken when there is room for what is left. A descriptor that epoll
- * does not take is tried again in the next turn. */
-static void flush(struct server *s, struct zn_spool *spool, enum source source, bool *polled)
+/* Write what is there. Be woken when there is room for what is left, and, by an event that epoll
+ * always gives, when the reader has left. */
+static void flush(struct server *s, struct sink *k)
 {
-    zn_spool_flush(spool);
-    if (zn_spool_pending(spool) == *polled)
+    zn_spool_flush(&k->spool);
+    struct epoll_event e = {
+        .events = zn_spool_pending(&k->spool) ? EPOLLOUT : 0,
+        .data.u32 = k->source,
+    };
+    bool useless = k->spool.error != 0 || k->no_poll;
+    if (k->watched && useless)
+        k->watched = epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, k->spool.fd, NULL) != 0;
+    if (useless || (k->watched && k->events == e.events))
         return;
-    if (*polled)
-        *polled = epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, spool->fd, NULL) != 0;
-    else
-        *polled = watch(s, spool->fd, source, EPOLLOUT);
+    int op = k->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (epoll_ctl(s->epoll_fd, op, k->spool.fd, &e) == 0) {
+        k->watched = true;
+        k->events = e.events;
+    } else if (errno == EPERM) {
+        k->no_poll = true;
+    }
+}
+
+static void on_sink(struct sink *k, uint32_t events)
+{
+    if (events & (EPOLLERR | EPOLLHUP))
+        zn_spool_hang_up(&k->spool);
 }
 
 static void turn(struct server *s)
 {
     struct epoll_event events[SOURCES_N];
-    if (s->out.error != 0)
+    if (s->out.spool.error != 0)
         stop(s, 0);
     int n = epoll_wait(s->epoll_fd, events, SOURCES_N, -1);
     for (int i = 0; i < n; i++) {
@@ -276,19 +278,24 @@ static void turn(struct server *s)
         }
         if (events[i].data.u32 == SOURCE_SIGNAL)
             on_signal(s);
+        if (events[i].data.u32 == SOURCE_OUT)
+            on_sink(&s->out, events[i].events);
+        if (events[i].data.u32 == SOURCE_ERR)
+            on_sink(&s->err, events[i].events);
     }
     if (s->clash)
         on_clash(s);
-    tell_dropped(s, false);
-    flush(s, &s->out, SOURCE_OUT, &s->out_polled);
-    flush(s, &s->err, SOURCE_ERR, &s->err_polled);
+    zn_spool_tell_dropped(&s->out.spool, &s->err.spool, s->o->name, false);
+    flush(s, &s->out);
+    flush(s, &s->err);
 }
 
 static void run(struct server *s)
 {
     put_ready(s);
-    flush(s, &s->out, SOURCE_OUT, &s->out_polled);
-    if (s->out.error == 0)
+    flush(s, &s->out);
+    flush(s, &s->err);
+    if (s->out.spool.error == 0)
         zn_notify("READY=1");
     while (s->phase != PHASE_ENDED)
         turn(s);
@@ -298,11 +305,11 @@ static void close_all(struct server *s)
 {
     const int fds[] = {s->uptime_fd, s->signal_fd, s->epoll_fd};
     zmqnet_close(&s->node);
-    if (s->out.fd >= 0) {
-        zn_spool_close(&s->out, LINGER_MS);
-        tell_dropped(s, true);
-        zn_spool_close(&s->err, LINGER_MS);
-        zn_output_failed(s->out.error);
+    if (s->out.spool.fd >= 0) {
+        zn_spool_close(&s->out.spool, LINGER_MS);
+        zn_spool_tell_dropped(&s->out.spool, &s->err.spool, s->o->name, true);
+        zn_spool_close(&s->err.spool, LINGER_MS);
+        zn_output_failed(s->out.spool.error);
     }
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         if (fds[i] >= 0)
@@ -313,15 +320,15 @@ static void close_all(struct server *s)
 int zn_cmd_serve(const struct zn_options *o)
 {
     struct server s = {.o = o, .epoll_fd = -1, .signal_fd = -1, .uptime_fd = -1};
-    s.out.fd = s.err.fd = -1;
+    s.out.spool.fd = s.err.spool.fd = -1;
     int rc = zn_session_peers(o, true, &s.peers);
     if (rc == 0)
         rc = zn_session_check_name(o, s.peers, o->name);
     if (rc == 0)
         rc = open_descriptors(&s);
-    if (rc == 0)
+    if (rc == 0 && s.out.spool.error == 0)
         rc = open_node(&s);
-    if (rc == 0) {
+    if (rc == 0 && s.node != NULL) {
         run(&s);
         rc = s.code;
     }

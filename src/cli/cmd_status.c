@@ -2,10 +2,10 @@
 /*
  * `zmqnet status`: who reaches whom.
  *
- * With -n: the view of one replica, a row for each of the others. Without: every replica of the
- * peers file is asked at once, one row for each, reached or not. Exit 0 if all are up (and, when
- * all are asked, every one sees all), 3 with a majority, 4 without; with -n and no answer, 6 if the
- * replica was not reached and 5 if it was but said nothing.
+ * With -n: the view of one replica, a row for each of its peers file, itself included. Without:
+ * every replica of the peers file is asked at once, one row for each, reached or not. Exit 0 if all
+ * answer and each sees all up, 3 if any sees a majority of its own peers file up, else 4; with -n
+ * and no answer, 6 if the replica was not reached and 5 if it was but said nothing.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -116,11 +116,11 @@ static int no_answer(const struct zn_views *v, const struct zn_view *view)
 {
     struct zn_problem problem;
     struct zn_text cause = {0};
-    char hint[160];
+    char hint[ZN_REMEDY_MAX];
     if (view->code == ZMQNET_EUNKNOWN)
-        snprintf(hint, sizeof hint, "it was reached but said nothing: is it stopped?");
+        snprintf(hint, sizeof hint, "it was reached but said nothing: is it stopped (kill -CONT)?");
     else
-        snprintf(hint, sizeof hint, "start it with zmqnet serve -n %s", view->replica->name);
+        zn_session_remedy(v->peers, view->replica->name, view->why, hint);
     zn_session_cause(v->peers, view->replica->name, view->why, &cause);
     zn_problem_set(&problem, zn_problem_kind_of(view->code), hint, "%s: no status: %s",
                    view->replica->name, cause.failed || cause.n == 0 ? "" : cause.bytes);
@@ -128,11 +128,11 @@ static int no_answer(const struct zn_views *v, const struct zn_view *view)
     return zn_problem_report(&problem, v->o->json);
 }
 
-static int exit_of(size_t up, size_t of)
+static int exit_of(bool whole, bool majority)
 {
-    if (up == of)
+    if (whole)
         return 0;
-    return up * 2 > of ? ZN_EXIT_DEGRADED : ZN_EXIT_NO_QUORUM;
+    return majority ? ZN_EXIT_DEGRADED : ZN_EXIT_NO_QUORUM;
 }
 
 static int status_of_one(const struct zn_views *v)
@@ -153,7 +153,7 @@ static int status_of_one(const struct zn_views *v)
         view_text(v, view, &out);
     }
     zn_output_text(&out);
-    return exit_of(zn_view_up(view), view->status->peers_n);
+    return exit_of(zn_view_up(view) == view->status->peers_n, zn_view_has_majority(view));
 }
 
 /* ---- all views ---------------------------------------------------------------------------- */
@@ -169,8 +169,9 @@ static void all_text(const struct zn_views *v, size_t answer, struct zn_text *ou
         if (view->code == 0) {
             zn_table_cell(&table, "sees %zu/%zu", zn_view_up(view), view->status->peers_n);
             zn_table_cell(&table, "%s", view->status->pattern);
-            zn_text_add(&last, "for ");
+            zn_text_add(&last, "up for ");
             zn_text_duration(&last, view->status->uptime_us);
+            zn_text_add(&last, view->differs ? "; its peers file differs" : "");
         } else {
             zn_session_cause(v->peers, view->replica->name, view->why, &last);
         }
@@ -201,6 +202,8 @@ static void all_json(const struct zn_views *v, size_t answer, struct zn_text *ou
             view_json(view->status, &j);
         else
             zn_json_string(&j, "cause", view->why);
+        if (view->code == 0)
+            zn_json_bool(&j, "config_differs", view->differs);
         zn_json_close(&j, '}');
     }
     zn_json_close(&j, ']');
@@ -211,19 +214,19 @@ static void all_json(const struct zn_views *v, size_t answer, struct zn_text *ou
 static int status_of_all(const struct zn_views *v)
 {
     struct zn_text out = {0};
-    size_t answer = 0, whole = 0;
+    size_t answer = 0;
+    bool whole = true, majority = false;
     for (size_t i = 0; i < v->n; i++) {
         answer += v->views[i].code == 0;
-        whole += zn_view_up(&v->views[i]) == v->n;
+        whole = whole && zn_view_is_whole(v, &v->views[i]);
+        majority = majority || zn_view_has_majority(&v->views[i]);
     }
     if (v->o->json)
         all_json(v, answer, &out);
     else
         all_text(v, answer, &out);
     zn_output_text(&out);
-    if (answer == v->n && whole < v->n)
-        return ZN_EXIT_DEGRADED;
-    return exit_of(answer, v->n);
+    return exit_of(whole, majority);
 }
 
 int zn_cmd_status(const struct zn_options *o)
@@ -232,7 +235,7 @@ int zn_cmd_status(const struct zn_options *o)
     int rc = zn_views_open(&v, o);
     if (rc == 0) {
         zn_views_ask(&v, ASK_MS);
-        int signal = zn_session_wait_signal(0);
+        int signal = v.signal != 0 ? v.signal : zn_session_wait_signal(0);
         rc = o->name != NULL ? status_of_one(&v) : status_of_all(&v);
         if (signal != 0)
             rc = zn_session_signal_exit(signal);

@@ -9,8 +9,10 @@
  * then the children drop lines, not we.
  *
  * Good path: all ready, SIGINT or SIGTERM, each child ends by itself, exit 0. A child that dies is
- * told and, with --restart, started again at most once a second; when none is left, exit 1. A child
- * that does not end within three seconds, or at a second signal, is killed.
+ * told and, with --restart, started again at most once a second, unless it ended with 2: wrong use
+ * would be wrong again. One that died and stays so makes the exit code 1, and when none is left that
+ * is the end. A child that does not end within three seconds, or at a second signal, is killed, which
+ * is a failure too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -76,10 +78,8 @@ static void say(struct up *u, const char *format, ...)
     struct zn_text line = {0};
     va_list args;
     va_start(args, format);
-    zn_text_add(&line, "zmqnet: ");
-    zn_text_vprintf(&line, format, args);
+    zn_output_line(&line, format, args);
     va_end(args);
-    zn_text_add(&line, "\n");
     zn_spool_put(&u->err, &line);
 }
 
@@ -169,8 +169,19 @@ static void child_args(const struct up *u, const char *name, char verbosity[24],
     args[n] = NULL;
 }
 
-/* In the child, between fork and exec. The parent has one thread, so every call is safe here.
- * Readiness of the whole is ours to tell, and -v is already part of --verbosity. */
+/* What the options say is in the child's arguments already, and the variables of `serve` are not
+ * meant for all of them. Readiness of the whole is ours to tell. */
+static void clear_environment(void)
+{
+    for (size_t i = 0; i < zn_option_rows_n; i++) {
+        char name[ZN_OPTION_VARIABLE_MAX];
+        zn_option_variable(&zn_option_rows[i], name);
+        unsetenv(name);
+    }
+    unsetenv("NOTIFY_SOCKET");
+}
+
+/* In the child, between fork and exec. The parent has one thread, so every call is safe here. */
 static void become(const struct up *u, char *args[], const int out[2], const int err[2],
                    pid_t parent)
 {
@@ -184,10 +195,10 @@ static void become(const struct up *u, char *args[], const int out[2], const int
         _exit(ZN_EXIT_FAILED);
     if (null > STDERR_FILENO)
         close(null);
-    unsetenv("NOTIFY_SOCKET");
-    unsetenv("ZMQNET_VERBOSE");
+    clear_environment();
     sigprocmask(SIG_SETMASK, &u->signals_before, NULL);
     execv(u->program, args);
+    zn_output_complain("%s cannot be run: %s", u->program, strerror(errno));
     _exit(ZN_EXIT_FAILED);
 }
 
@@ -232,10 +243,15 @@ static bool start(struct up *u, struct child *c)
     return true;
 }
 
+/* A child that is not running should be. */
 static void plan_restart(struct up *u, struct child *c)
 {
-    if (!u->o->restart || u->kill_us != 0)
+    if (u->kill_us != 0)
         return;
+    if (!u->o->restart) {
+        u->code = ZN_EXIT_FAILED;
+        return;
+    }
     uint64_t now = zn_clock_us(), earliest = c->started_us + RESTART_US;
     c->restart_us = now > earliest ? now : earliest;
 }
@@ -265,6 +281,14 @@ static void tell_end(struct up *u, const struct child *c, int status)
         say(u, "%s ended: exit code %d", c->name, WEXITSTATUS(status));
 }
 
+static size_t running(const struct up *u)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < u->n; i++)
+        n += u->children[i].pid != 0;
+    return n;
+}
+
 static void reap(struct up *u)
 {
     int status;
@@ -276,7 +300,13 @@ static void reap(struct up *u)
         c->ready = false;
         drain(u, c);
         tell_end(u, c, status);
-        plan_restart(u, c);
+        if (u->kill_us != 0)
+            continue;
+        say(u, "%zu/%zu replicas are running", running(u), u->n);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == ZN_EXIT_USAGE)
+            u->code = ZN_EXIT_FAILED;
+        else
+            plan_restart(u, c);
     }
 }
 
@@ -335,13 +365,19 @@ static int next_ms(const struct up *u)
     return at > now ? (int)((at - now) / 1000) + 1 : 0;
 }
 
+/* For room, if something is left to write, and always for the end of its reader. */
+static struct pollfd watched(const struct zn_spool *s)
+{
+    return (struct pollfd){s->error == 0 ? s->fd : -1, zn_spool_pending(s) ? POLLOUT : 0, 0};
+}
+
 static void turn(struct up *u)
 {
     struct pollfd fds[3 + 2 * ZN_REPLICAS_MAX];
     bool out_full = zn_spool_pending(&u->out), err_full = zn_spool_pending(&u->err);
     fds[0] = (struct pollfd){u->signal_fd, POLLIN, 0};
-    fds[1] = (struct pollfd){out_full ? u->out.fd : -1, POLLOUT, 0};
-    fds[2] = (struct pollfd){err_full ? u->err.fd : -1, POLLOUT, 0};
+    fds[1] = watched(&u->out);
+    fds[2] = watched(&u->err);
     for (size_t i = 0; i < u->n; i++) {
         fds[3 + 2 * i] = (struct pollfd){out_full ? -1 : u->children[i].out.fd, POLLIN, 0};
         fds[4 + 2 * i] = (struct pollfd){err_full ? -1 : u->children[i].err.fd, POLLIN, 0};
@@ -357,11 +393,18 @@ static void turn(struct up *u)
     }
     if (fds[0].revents != 0)
         on_signal(u);
+    if (fds[1].revents & (POLLERR | POLLHUP))
+        zn_spool_hang_up(&u->out);
+    if (fds[2].revents & (POLLERR | POLLHUP))
+        zn_spool_hang_up(&u->err);
     restart_due(u);
     if (u->kill_us != 0 && zn_clock_us() >= u->kill_us) {
+        if (u->code == 0 && running(u) > 0)
+            u->code = ZN_EXIT_FAILED;
         signal_children(u, SIGKILL);
         u->kill_us = UINT64_MAX;
     }
+    zn_spool_tell_dropped(&u->out, &u->err, "up", false);
     zn_spool_flush(&u->out);
     zn_spool_flush(&u->err);
     if (u->out.error != 0)
@@ -406,19 +449,22 @@ static void find_program(struct up *u)
         snprintf(u->program, sizeof u->program, "/proc/self/exe");
 }
 
-static void prepare(struct up *u)
+static int prepare(struct up *u)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
+    struct zn_problem problem;
+    sigset_t set = zn_output_ending_signals();
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, &u->signals_before);
     u->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (u->signal_fd < 0) {
+        zn_session_no_descriptor(&problem);
+        return zn_problem_report(&problem, u->o->json);
+    }
     zn_spool_open(&u->out, STDOUT_FILENO);
     zn_spool_open(&u->err, STDERR_FILENO);
     prepare_children(u);
     find_program(u);
+    return 0;
 }
 
 int zn_cmd_up(const struct zn_options *o)
@@ -427,11 +473,17 @@ int zn_cmd_up(const struct zn_options *o)
     int rc = zn_session_peers(o, true, &u.peers);
     if (rc != 0)
         return rc;
-    prepare(&u);
-    run(&u);
+    rc = prepare(&u);
+    if (rc != 0) {
+        zmqnet_peers_free(&u.peers);
+        return rc;
+    }
+    if (u.out.error == 0)
+        run(&u);
     for (size_t i = 0; i < u.n; i++)
         drain(&u, &u.children[i]);
     zn_spool_close(&u.out, LINGER_MS);
+    zn_spool_tell_dropped(&u.out, &u.err, "up", true);
     zn_spool_close(&u.err, LINGER_MS);
     zn_output_failed(u.out.error);
     close(u.signal_fd);

@@ -3,7 +3,7 @@
  * `zmqnet wait`: return when a replica sees its quorum of replicas up; without -n, when a quorum of
  * them does.
  *
- * Each is asked for its view again and again, at a short interval, by a client that stays. A
+ * Each is asked for its view again and again, at a short interval, by one client that stays. A
  * replica gets its line when it has the quorum. At the timeout those that have not get theirs, and
  * the exit code says whether any sees a majority (3) or none does (4). A signal ends it in the same
  * way with 130 or 143.
@@ -55,11 +55,14 @@ static void print_view(const struct waiting *w, const struct zn_view *view, bool
     zn_output_text(&out);
 }
 
-/* Print those that have just reached their quorum. Returns how many more must: of all replicas, as
- * many as the quorum itself, so that one that is down does not keep a majority waiting. */
+/* How many must reach the quorum: of all replicas, as many as the quorum itself, so that one that is
+ * down does not keep a majority waiting. */
+static size_t wanted(const struct waiting *w) { return w->views.o->name != NULL ? 1 : w->need; }
+
+/* Print those that have just reached their quorum. Returns how many have. */
 static size_t look(struct waiting *w)
 {
-    size_t reached = 0, wanted = w->views.o->name != NULL ? 1 : w->need;
+    size_t reached = 0;
     for (size_t i = 0; i < w->views.n; i++) {
         const struct zn_view *view = &w->views.views[i];
         if (!w->reached[i] && view->code == 0 && zn_view_up(view) >= w->need) {
@@ -68,7 +71,7 @@ static size_t look(struct waiting *w)
         }
         reached += w->reached[i];
     }
-    return reached < wanted ? wanted - reached : 0;
+    return reached;
 }
 
 /* Print those that have not reached it. Returns the most replicas that any of all sees up. */
@@ -84,7 +87,7 @@ static size_t print_rest(struct waiting *w)
     return best;
 }
 
-static int give_up(struct waiting *w, size_t left)
+static int give_up(struct waiting *w, size_t reached)
 {
     struct zn_problem problem;
     struct zn_text after = {0};
@@ -92,8 +95,9 @@ static int give_up(struct waiting *w, size_t left)
     zn_text_duration(&after, w->views.o->timeout_us);
     zn_problem_set(&problem, best * 2 > w->of ? ZN_PROBLEM_DEGRADED : ZN_PROBLEM_NO_QUORUM,
                    "zmqnet status shows who is missing; --timeout waits longer",
-                   "after %s, %zu of %zu replicas did not see %zu/%zu up",
-                   after.failed ? "" : after.bytes, left, w->views.n, w->need, w->of);
+                   "after %s, %zu of the %zu wanted replica%s see%s %zu/%zu up",
+                   after.failed ? "" : after.bytes, reached, wanted(w), wanted(w) == 1 ? "" : "s",
+                   wanted(w) == 1 ? "s" : "", w->need, w->of);
     zn_text_free(&after);
     return zn_problem_report(&problem, w->views.o->json);
 }
@@ -104,12 +108,14 @@ static int poll_until(struct waiting *w, uint64_t end_us)
         uint64_t now = zn_clock_us();
         uint64_t left_ms = now < end_us ? (end_us - now) / 1000 + 1 : 1;
         zn_views_ask(&w->views, left_ms < ASK_MS ? (uint32_t)left_ms : ASK_MS);
-        size_t left = look(w);
-        if (left == 0 || zn_output_gone())
+        size_t reached = look(w);
+        if (reached >= wanted(w) || zn_output_gone())
             return 0;
         if (zn_clock_us() >= end_us)
-            return give_up(w, left);
-        int signal = zn_session_wait_signal(INTERVAL_MS);
+            return give_up(w, reached);
+        int signal = w->views.signal;
+        if (signal == 0)
+            signal = zn_session_wait_signal(INTERVAL_MS);
         if (signal != 0) {
             print_rest(w);
             return zn_session_signal_exit(signal);

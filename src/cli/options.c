@@ -47,7 +47,7 @@ const struct zn_option zn_option_rows[] = {
     {"name", 'n', TEXT, ON(send), AT(name), "NAME", NULL, "the replica to hand it to", 0, 0},
     {"name", 'n', TEXT, ON(wait), AT(name), "NAME", NULL, "only this one (default: each)", 0, 0},
     {"name", 'n', TEXT, ON(status), AT(name), "NAME", NULL,
-     "its view (default: ask each replica)", 0, 0},
+     "its view: a row per peer (default: ask each replica)", 0, 0},
     {"uptime", 'u', DURATION, ON(serve), AT(uptime_us), "DUR", NULL, "end after this time",
      1, YEAR_US},
     {"pattern", 0, CHOICE, ON(serve) | ON(up), AT(pattern), "router", "router",
@@ -77,9 +77,12 @@ const struct zn_option zn_option_rows[] = {
     {"quiet", 0, FLAG, EVERY, AT(quiet), NULL, NULL, "results and errors only", 0, 0},
     {"no-color", 0, FLAG, EVERY, AT(no_color), NULL, NULL, "no colour on a terminal", 0, 0},
     {"help", 'h', FLAG, EVERY, AT(help), NULL, NULL, "print help and end", 0, 0},
+    {"version", 'V', FLAG, EVERY, AT(version), NULL, NULL, "print the version and end", 0, 0},
 };
 /* clang-format on */
 const size_t zn_option_rows_n = sizeof zn_option_rows / sizeof zn_option_rows[0];
+_Static_assert(sizeof zn_option_rows / sizeof zn_option_rows[0] <= 64,
+               "a set of rows is a 64-bit mask");
 
 enum token_kind { TOKEN_END, TOKEN_WORD, TOKEN_OPTION, TOKEN_BAD };
 
@@ -126,7 +129,7 @@ enum zn_verb zn_verb_find(const char *name)
 
 bool zn_option_has_variable(const struct zn_option *row)
 {
-    return row->help != NULL && row->offset != AT(help);
+    return row->help != NULL && row->offset != AT(help) && row->offset != AT(version);
 }
 
 void zn_option_variable(const struct zn_option *row, char out[ZN_OPTION_VARIABLE_MAX])
@@ -382,11 +385,13 @@ static int bad_value(const struct zn_option *row, const char *spelled, const cha
         snprintf(hint, sizeof hint, "give a time like 250us, 400ms, 2s or 1m30s%s",
                  row->min > 0 ? ", above 0" : "");
         break;
-    case ZN_OPTION_CHOICE:
-    case ZN_OPTION_QUORUM: snprintf(hint, sizeof hint, "give one of %s", row->values); break;
+    case ZN_OPTION_CHOICE: snprintf(hint, sizeof hint, "give one of %s", row->values); break;
+    case ZN_OPTION_QUORUM:
+        snprintf(hint, sizeof hint, "give all, majority or a number from 1 to N, all of them");
+        break;
     case ZN_OPTION_TEXT: snprintf(hint, sizeof hint, "give a %s", row->values); break;
-    case ZN_OPTION_FLAG:
-    case ZN_OPTION_COUNT: snprintf(hint, sizeof hint, "give 1 or 0"); break;
+    case ZN_OPTION_FLAG: snprintf(hint, sizeof hint, "give 1 or 0"); break;
+    case ZN_OPTION_COUNT: snprintf(hint, sizeof hint, "give a number, how many times"); break;
     }
     return zn_problem_set(problem, ZN_PROBLEM_USAGE, hint, "%s: \"%s\" is not allowed", spelled,
                           value);
@@ -401,8 +406,10 @@ static void set_defaults(struct zn_options *o)
             store(&zn_option_rows[i], zn_option_rows[i].initial, o);
 }
 
-/* An empty variable counts as unset. */
-static int apply_environment(char *(*variable)(const char *), struct zn_options *o,
+static uint64_t bit_of(const struct zn_option *row) { return 1ull << (row - zn_option_rows); }
+
+/* Of the rows that the command line has not `given`. An empty variable counts as unset. */
+static int apply_environment(char *(*variable)(const char *), uint64_t given, struct zn_options *o,
                              struct zn_problem *problem)
 {
     for (size_t i = 0; i < zn_option_rows_n; i++) {
@@ -411,7 +418,7 @@ static int apply_environment(char *(*variable)(const char *), struct zn_options 
         zn_option_variable(row, name);
         const char *value = variable(name);
         if (!(row->verbs & 1u << o->verb) || !zn_option_has_variable(row) || value == NULL ||
-            value[0] == '\0')
+            value[0] == '\0' || (given & bit_of(row)))
             continue;
         if (!store(row, value, o))
             return bad_value(row, name, value, problem);
@@ -419,7 +426,8 @@ static int apply_environment(char *(*variable)(const char *), struct zn_options 
     return 0;
 }
 
-static int apply_option(const struct token *t, struct zn_options *o, struct zn_problem *problem)
+static int apply_option(const struct token *t, struct zn_options *o, uint64_t *given,
+                        struct zn_problem *problem)
 {
     const struct zn_option *row = find_row(1u << o->verb, t->name, strlen(t->name), t->letter);
     if (row == NULL)
@@ -427,10 +435,15 @@ static int apply_option(const struct token *t, struct zn_options *o, struct zn_p
     if (zn_option_takes_value(row) && t->value == NULL)
         return zn_problem_set(problem, ZN_PROBLEM_USAGE, "", "option %s needs a value: --%s %s",
                               t->spelled, row->name, row->values);
-    if (!zn_option_takes_value(row) && t->value != NULL)
-        return zn_problem_set(problem, ZN_PROBLEM_USAGE, "leave out what follows the '='",
-                              "option %s takes no value", t->spelled);
+    *given |= bit_of(row);
     return store(row, t->value, o) ? 0 : bad_value(row, t->spelled, t->value, problem);
+}
+
+/* A flag that is looked at before its verb is known; what is wrong with it is told later. */
+static void peek_flag(const struct token *t, const char *name, bool *flag)
+{
+    if (t->kind == TOKEN_OPTION && strcmp(t->name, name) == 0)
+        parse_flag(t->value != NULL ? t->value : "1", flag);
 }
 
 /* Find the verb; on the way, learn how errors are to be told and whether help is wanted. */
@@ -443,12 +456,13 @@ static int find_verb(struct walk w, struct zn_options *o, struct zn_problem *pro
             bad = t;
         else if (t.kind == TOKEN_WORD && verb == NULL)
             verb = t.name;
-        else if (t.kind == TOKEN_OPTION && strcmp(t.name, "json") == 0)
-            o->json = true;
-        else if (t.kind == TOKEN_OPTION && strcmp(t.name, "help") == 0)
-            o->help = true;
+        peek_flag(&t, "json", &o->json);
+        peek_flag(&t, "help", &o->help);
+        peek_flag(&t, "version", &o->version);
     }
-    o->verb = verb != NULL ? zn_verb_find(verb) : o->help ? ZN_VERB_help : ZN_VERBS_N;
+    o->verb = verb != NULL ? zn_verb_find(verb) : ZN_VERBS_N;
+    if (verb == NULL && (o->help || o->version))
+        o->verb = o->help ? ZN_VERB_help : ZN_VERB_version;
     if (o->verb == ZN_VERBS_N && verb != NULL)
         return zn_verb_unknown(verb, problem);
     if (bad.kind == TOKEN_BAD)
@@ -475,12 +489,45 @@ static int check_args(const struct zn_options *o, struct zn_problem *problem)
     return 0;
 }
 
+/* The words and options in their order; the variables last, where no option was given. */
+static int apply_all(struct walk w, char *(*variable)(const char *), struct zn_options *o,
+                     struct zn_problem *problem)
+{
+    struct token t;
+    bool verb_seen = false;
+    uint64_t given = 0;
+    int rc = 0;
+    while (rc == 0 && (t = next_token(&w)).kind != TOKEN_END) {
+        if (t.kind == TOKEN_OPTION)
+            rc = apply_option(&t, o, &given, problem);
+        else if (verb_seen)
+            o->args[o->args_n++] = w.argv[w.at - 1];
+        else
+            verb_seen = true;
+    }
+    for (size_t i = 0; i < zn_option_rows_n; i++)
+        if (zn_option_rows[i].offset == AT(quorum) && (given & bit_of(&zn_option_rows[i])))
+            o->quorum_given = true;
+    return rc == 0 ? apply_environment(variable, given, o, problem) : rc;
+}
+
+/* --help and --version turn the command into another one. */
+static void divert(struct zn_options *o)
+{
+    if (o->help && o->verb != ZN_VERB_help) {
+        o->args[0] = (char *)zn_verbs[o->verb].name;
+        o->args_n = 1;
+        o->verb = ZN_VERB_help;
+    } else if (o->version && !o->help) {
+        o->args_n = 0;
+        o->verb = ZN_VERB_version;
+    }
+}
+
 int zn_options_parse(int argc, char **argv, char *(*variable)(const char *), struct zn_options *o,
                      struct zn_problem *problem)
 {
     struct walk w = {.argv = argv, .argc = argc, .at = 1};
-    struct token t;
-    bool verb_seen = false;
     *o = (struct zn_options){.args = argv};
     const char *json = variable("ZMQNET_JSON");
     if (json != NULL)
@@ -489,20 +536,9 @@ int zn_options_parse(int argc, char **argv, char *(*variable)(const char *), str
     if (rc != 0)
         return rc;
     set_defaults(o);
-    rc = apply_environment(variable, o, problem);
-    while (rc == 0 && (t = next_token(&w)).kind != TOKEN_END) {
-        if (t.kind == TOKEN_OPTION)
-            rc = apply_option(&t, o, problem);
-        else if (verb_seen)
-            o->args[o->args_n++] = w.argv[w.at - 1];
-        else
-            verb_seen = true;
-    }
-    if (rc == 0 && o->help && o->verb != ZN_VERB_help) {
-        o->args[0] = (char *)zn_verbs[o->verb].name;
-        o->args_n = 1;
-        o->verb = ZN_VERB_help;
-    }
+    rc = apply_all(w, variable, o, problem);
+    if (rc == 0)
+        divert(o);
     if (rc == 0)
         rc = check_args(o, problem);
     if (o->peers == NULL)

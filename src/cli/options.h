@@ -16,7 +16,7 @@
     X(up, "", 0, 0, "run every replica of the peers file here; Ctrl-C stops all")                  \
     X(send, "[MESSAGE...]", 0, INT_MAX, "hand messages to a replica, which bounces them to all")   \
     X(wait, "", 0, 0, "return when the replicas reach their quorum")                               \
-    X(status, "", 0, 0, "one row per replica: state, since, rtt, queue, counters")                 \
+    X(status, "", 0, 0, "who reaches whom; with -n the view of one, with its counters")            \
     X(check, "", 0, 0, "say what is wrong with the peers file")                                    \
     X(completion, "bash|zsh|fish", 1, 1, "print a completion script for a shell")                  \
     X(version, "", 0, 0, "print the version")                                                      \
@@ -83,7 +83,8 @@ struct zn_options {
     char **args; /* the words after the verb */
     int args_n;
     const char *peers, *name, *to, *pattern;
-    bool json, quiet, no_color, help, restart, man;
+    bool json, quiet, no_color, help, version, restart, man;
+    bool quorum_given;           /* on the command line */
     uint64_t verbose, verbosity; /* of -v; 0..4, lower says more */
     uint64_t timeout_us, delay_us, uptime_us;
     uint64_t retries;
@@ -92,8 +93,9 @@ struct zn_options {
 
 /* Parse argv[1..argc), with getenv's contract for `variable`. argv is reordered: the words after
  * the verb are moved to its front. Options come from, the later the stronger: the table's
- * default, the environment, the command line. --help turns the command into `help VERB`. Prints
- * nothing. Returns 0, or an exit code with *problem filled in; options->json is right even then. */
+ * default, the environment, the command line. --help turns the command into `help VERB`. --version
+ * likewise. A bad variable is no error if the command line has the option. Prints nothing.
+ * Returns 0, or an exit code with *problem filled in; options->json is right even then. */
 int zn_options_parse(int argc, char **argv, char *(*variable)(const char *),
                      struct zn_options *options, struct zn_problem *problem);
 

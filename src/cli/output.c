@@ -14,12 +14,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/exit.h"
+#include "cli/json.h"
 
 static int output_error; /* an errno; 0: everything was written */
 
@@ -39,12 +39,18 @@ void zn_output_failed(int error)
 
 bool zn_output_gone(void) { return output_error != 0; }
 
+sigset_t zn_output_ending_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    return set;
+}
+
 static void write_all(int fd, const char *bytes, size_t n)
 {
-    sigset_t ending, before;
-    sigemptyset(&ending);
-    sigaddset(&ending, SIGINT);
-    sigaddset(&ending, SIGTERM);
+    sigset_t ending = zn_output_ending_signals(), before;
     pthread_sigmask(SIG_UNBLOCK, &ending, &before);
     while (n > 0) {
         ssize_t done = write(fd, bytes, n);
@@ -69,6 +75,24 @@ void zn_output_text(struct zn_text *t)
     zn_text_free(t);
 }
 
+void zn_output_page(struct zn_text *t, bool json)
+{
+    struct zn_text out = {0};
+    struct zn_json j = {.out = &out};
+    if (!json) {
+        zn_output_text(t);
+        return;
+    }
+    zn_json_open(&j, NULL, '{');
+    zn_json_u64(&j, "v", 1);
+    zn_json_string(&j, "text", t->n > 0 ? t->bytes : "");
+    zn_json_close(&j, '}');
+    zn_text_add(&out, "\n");
+    out.failed |= t->failed;
+    zn_text_free(t);
+    zn_output_text(&out);
+}
+
 int zn_output_end(int code)
 {
     if (output_error == 0 || output_error == EPIPE)
@@ -77,15 +101,24 @@ int zn_output_end(int code)
     return ZN_EXIT_FAILED;
 }
 
+void zn_output_line(struct zn_text *out, const char *format, va_list args)
+{
+    struct zn_text said = {0};
+    zn_text_vprintf(&said, format, args);
+    zn_text_add(out, "zmqnet: ");
+    zn_text_escaped(out, said.bytes, said.n);
+    zn_text_add(out, "\n");
+    out->failed |= said.failed;
+    zn_text_free(&said);
+}
+
 void zn_output_complain(const char *format, ...)
 {
     struct zn_text line = {0};
     va_list args;
     va_start(args, format);
-    zn_text_add(&line, "zmqnet: ");
-    zn_text_vprintf(&line, format, args);
+    zn_output_line(&line, format, args);
     va_end(args);
-    zn_text_add(&line, "\n");
     if (line.n > 0)
         (void)!write(STDERR_FILENO, line.bytes, line.n);
     zn_text_free(&line);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/parse.h"
 #include "cli/output.h"
 
 static const struct {
@@ -21,16 +22,27 @@ static const struct {
 #undef ZN_PROBLEM_ROW
 };
 
+/* A text that filled its buffer may have lost the end of its last character. */
+static void drop_half_character(char *text, size_t size)
+{
+    size_t n = strlen(text), whole = zn_utf8_prefix(text, n);
+    if (n + 1 == size && n - whole < 4)
+        text[whole] = '\0';
+}
+
 int zn_problem_set(struct zn_problem *p, enum zn_problem_kind kind, const char *hint,
                    const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     p->kind = kind;
+    p->exit = kinds[kind].exit;
     vsnprintf(p->message, sizeof p->message, format, args);
     snprintf(p->hint, sizeof p->hint, "%s", hint);
     va_end(args);
-    return zn_problem_exit(p);
+    drop_half_character(p->message, sizeof p->message);
+    drop_half_character(p->hint, sizeof p->hint);
+    return p->exit;
 }
 
 enum zn_problem_kind zn_problem_kind_of(int zmqnet_code)
@@ -51,13 +63,13 @@ enum zn_problem_kind zn_problem_kind_of(int zmqnet_code)
     }
 }
 
-int zn_problem_exit(const struct zn_problem *p) { return kinds[p->kind].exit; }
+int zn_problem_exit(const struct zn_problem *p) { return p->exit; }
 
 void zn_problem_json(const struct zn_problem *p, struct zn_json *j)
 {
     zn_json_open(j, "error", '{');
     zn_json_string(j, "code", kinds[p->kind].code);
-    zn_json_i64(j, "exit", kinds[p->kind].exit);
+    zn_json_i64(j, "exit", p->exit);
     zn_json_string(j, "message", p->message);
     zn_json_string(j, "hint", p->hint);
     zn_json_close(j, '}');
@@ -65,13 +77,7 @@ void zn_problem_json(const struct zn_problem *p, struct zn_json *j)
 
 void zn_problem_complain(const struct zn_problem *p)
 {
-    struct zn_text line = {0};
-    zn_text_escaped(&line, p->message, strlen(p->message));
-    if (p->hint[0] != '\0')
-        zn_text_printf(&line, "; %s", p->hint);
-    if (!line.failed)
-        zn_output_complain("%s", line.bytes);
-    zn_text_free(&line);
+    zn_output_complain("%s%s%s", p->message, p->hint[0] != '\0' ? "; " : "", p->hint);
 }
 
 void zn_problem_object(const struct zn_problem *p, struct zn_text *out)

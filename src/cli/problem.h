@@ -28,11 +28,12 @@ enum zn_problem_kind {
 
 struct zn_problem {
     enum zn_problem_kind kind;
+    int exit;           /* what the process is to return; that of the kind, unless changed */
     char message[4096]; /* names the thing; longer ones are cut */
     char hint[256];     /* names the remedy; "" if the message does */
 };
 
-/* Fill in; returns the exit code. */
+/* Fill in; returns the exit code. What is too long is cut between characters. */
 int zn_problem_set(struct zn_problem *p, enum zn_problem_kind kind, const char *hint,
                    const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* The problem that a code of the library is. */

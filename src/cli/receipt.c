@@ -41,18 +41,45 @@ static void describe_rows(const zmqnet_receipt *r, const zmqnet_peers *peers, st
     }
 }
 
-static void choose_hint(const zmqnet_receipt *r, const char *via, char *hint, size_t n)
+/* The row that says why a request to one replica failed; NULL if it did not get that far. */
+static const struct zmqnet_row *failing_row(const zmqnet_receipt *r, const char *via)
+{
+    bool one = r->rows_n == 1 && r->via[0] != '\0' && strcmp(r->rows[0].name, via) != 0;
+    return one && r->rows[0].why[0] != '\0' ? &r->rows[0] : NULL;
+}
+
+static void hint_never_sent(const zmqnet_receipt *r, const char *via, const zmqnet_peers *peers,
+                            char *hint, size_t n)
+{
+    const struct zmqnet_row *row = failing_row(r, via);
+    char remedy[ZN_REMEDY_MAX];
+    if (row != NULL)
+        zn_session_remedy(peers, row->name, row->why, remedy);
+    else
+        zn_session_remedy(peers, via, r->why, remedy);
+    if (remedy[0] == '\0')
+        snprintf(hint, n, "nothing happened: send again later");
+    else
+        snprintf(hint, n, "nothing happened: %s", remedy);
+}
+
+static void choose_hint(const zmqnet_receipt *r, const char *via, const zmqnet_peers *peers,
+                        char *hint, size_t n)
 {
     hint[0] = '\0';
     if (r->status == ZMQNET_ENOQUORUM && r->need > r->have && r->have * 2 > r->of)
-        snprintf(hint, n, "--quorum majority is content with these");
+        snprintf(hint, n,
+                 "those that said yes have run it: --quorum majority would be content; sent again, "
+                 "it is a new message with a new id");
     else if (r->status == ZMQNET_ENOQUORUM)
-        snprintf(hint, n, "zmqnet status shows who is up; send again when enough are");
+        snprintf(
+            hint, n,
+            "zmqnet status shows who is up; those that said yes have run it: sent again, it is "
+            "a new message with a new id");
     else if (r->status == ZMQNET_EUNKNOWN)
         snprintf(hint, n, "look whether it did before you send it anew");
     else if (r->status == ZMQNET_ENEVERSENT)
-        snprintf(hint, n, "nothing happened: start it with zmqnet serve -n %s, then send again",
-                 via);
+        hint_never_sent(r, via, peers, hint, n);
     else if (r->status == ZMQNET_EFULL)
         snprintf(hint, n, "nothing happened: send again later");
 }
@@ -61,10 +88,10 @@ int zn_receipt_problem(const zmqnet_receipt *r, const char *via, const zmqnet_pe
                        struct zn_problem *problem)
 {
     struct zn_text rows = {0}, why = {0};
-    char hint[200];
+    char hint[256];
     if (r->status == 0)
         return 0;
-    choose_hint(r, via, hint, sizeof hint);
+    choose_hint(r, via, peers, hint, sizeof hint);
     describe_rows(r, peers, &rows);
     zn_session_cause(peers, via, r->why[0] != '\0' ? r->why : zmqnet_error_text(r->status), &why);
     const char *why_text = why.n > 0 && !why.failed ? why.bytes : "";
@@ -76,6 +103,8 @@ int zn_receipt_problem(const zmqnet_receipt *r, const char *via, const zmqnet_pe
                        r->of, r->need, rows_text);
     else if (r->status == ZMQNET_EREFUSED)
         zn_problem_set(problem, kind, hint, "%s", rows_text);
+    else if (failing_row(r, via) != NULL)
+        zn_problem_set(problem, kind, hint, "%s: %s", via, rows_text);
     else
         zn_problem_set(problem, kind, hint, "%s: %s (%s)", via, zmqnet_error_text(r->status),
                        why_text);

@@ -4,7 +4,7 @@
  *
  * The main thread owns everything here but the log callback, which runs in the loop of its node and
  * makes one write to stderr for each record. The peers file's errors are all shown, one line each;
- * with --json they are joined in the one message of the error object.
+ * with --json they are the "findings" of the error object, whose message joins them.
  */
 #include "cli/session.h"
 
@@ -22,12 +22,29 @@
 
 void zn_session_diag(const char *path, const struct zmqnet_diag *diag, struct zn_text *out)
 {
-    zn_text_add(out, path);
+    zn_text_escaped(out, path, strlen(path));
     if (diag->line > 0)
         zn_text_printf(out, ":%d", diag->line);
     if (diag->line > 0 && diag->column > 0)
         zn_text_printf(out, ":%d", diag->column);
-    zn_text_printf(out, ": %s%s", diag->code == 0 ? "warning: " : "", diag->text);
+    zn_text_add(out, diag->code == 0 ? ": warning: " : ": ");
+    zn_text_escaped(out, diag->text, strlen(diag->text));
+}
+
+void zn_session_findings(const struct zmqnet_diag *diags, size_t n, struct zn_json *j)
+{
+    zn_json_open(j, "findings", '[');
+    for (size_t i = 0; i < n; i++) {
+        zn_json_open(j, NULL, '{');
+        zn_json_string(j, "level", diags[i].code != 0 ? "error" : "warning");
+        if (diags[i].line > 0)
+            zn_json_i64(j, "line", diags[i].line);
+        if (diags[i].column > 0)
+            zn_json_i64(j, "column", diags[i].column);
+        zn_json_string(j, "text", diags[i].text);
+        zn_json_close(j, '}');
+    }
+    zn_json_close(j, ']');
 }
 
 static void tell_warnings(const struct zn_options *o, const struct zmqnet_diag *diags, size_t n)
@@ -38,6 +55,23 @@ static void tell_warnings(const struct zn_options *o, const struct zmqnet_diag *
         zn_output_complain("%s", line.failed ? "out of memory" : line.bytes);
         zn_text_free(&line);
     }
+}
+
+static int report_findings(const struct zn_problem *problem, const struct zmqnet_diag *diags,
+                           size_t n)
+{
+    struct zn_text out = {0};
+    struct zn_json j = {.out = &out};
+    zn_json_open(&j, NULL, '{');
+    zn_json_u64(&j, "v", 1);
+    zn_json_bool(&j, "ok", false);
+    zn_session_findings(diags, n, &j);
+    zn_problem_json(problem, &j);
+    zn_json_close(&j, '}');
+    zn_text_add(&out, "\n");
+    zn_output_text(&out);
+    zn_problem_complain(problem);
+    return zn_problem_exit(problem);
 }
 
 static int report_peers(const struct zn_options *o, int code, const struct zmqnet_diag *diags,
@@ -65,23 +99,23 @@ static int report_peers(const struct zn_options *o, int code, const struct zmqne
     zn_problem_set(&problem, ZN_PROBLEM_CONFIG, hint, "%s",
                    all.failed || all.n == 0 ? "" : all.bytes);
     zn_text_free(&all);
-    return zn_problem_report(&problem, true);
+    return report_findings(&problem, diags, n);
 }
 
 int zn_session_peers(const struct zn_options *o, bool warnings, zmqnet_peers **peers)
 {
     struct zmqnet_diag *diags = calloc(ZN_DIAGS_MAX, sizeof *diags);
     size_t n = 0;
-    int exit = 0;
+    int code = 0;
     int rc = zmqnet_peers_load(o->peers, peers, diags, diags != NULL ? ZN_DIAGS_MAX : 0, &n);
     if (diags == NULL || n > ZN_DIAGS_MAX)
         n = diags == NULL ? 0 : ZN_DIAGS_MAX;
     if (rc != 0)
-        exit = report_peers(o, rc, diags, n);
+        code = report_peers(o, rc, diags, n);
     else if (warnings)
         tell_warnings(o, diags, n);
     free(diags);
-    return exit;
+    return code;
 }
 
 void zn_session_names(const zmqnet_peers *peers, struct zn_text *out)
@@ -150,14 +184,29 @@ static void log_to_stderr(enum zmqnet_level level, const char *id, const char *t
     zn_text_free(&line);
 }
 
+int zn_session_no_descriptor(struct zn_problem *problem)
+{
+    return zn_problem_set(problem, ZN_PROBLEM_FAILED, "raise the limit of open files: ulimit -n",
+                          "no descriptor: %s", strerror(errno));
+}
+
 int zn_session_client(const struct zn_options *o, const zmqnet_peers *peers, const char *via,
                       zmqnet_node **node, struct zn_problem *problem)
+{
+    return zn_session_client_watched(o, peers, via, NULL, NULL, node, problem);
+}
+
+int zn_session_client_watched(const struct zn_options *o, const zmqnet_peers *peers,
+                              const char *via, zmqnet_on_event on_event, void *event_arg,
+                              zmqnet_node **node, struct zn_problem *problem)
 {
     struct zmqnet_options options = {
         .via = via,
         .log = log_to_stderr,
         .log_arg = (void *)o,
         .log_level = zn_session_level(o, false),
+        .on_event = on_event,
+        .event_arg = event_arg,
     };
     struct zmqnet_diag diag = {0};
     int rc = zmqnet_open(node, peers, &options, &diag);
@@ -169,24 +218,15 @@ int zn_session_client(const struct zn_options *o, const zmqnet_peers *peers, con
 
 /* ---- signals ------------------------------------------------------------------------------ */
 
-static sigset_t ending_signals(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    return set;
-}
-
 void zn_session_block_signals(void)
 {
-    sigset_t set = ending_signals();
+    sigset_t set = zn_output_ending_signals();
     pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 int zn_session_wait_signal(unsigned timeout_ms)
 {
-    sigset_t set = ending_signals();
+    sigset_t set = zn_output_ending_signals();
     struct timespec timeout = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
     int signal = sigtimedwait(&set, NULL, &timeout);
     return signal > 0 ? signal : 0;
@@ -226,4 +266,30 @@ void zn_session_cause(const zmqnet_peers *peers, const char *name, const char *c
         return;
     zn_text_add(out, ", ");
     zn_session_address(zmqnet_peers_get(peers, (size_t)i), out);
+}
+
+/* Does something hold the port that does not speak, or not yet? */
+static bool is_mute(const char *cause)
+{
+    return strcmp(cause, "not connected yet") == 0 || strstr(cause, "handshake") != NULL;
+}
+
+void zn_session_remedy(const zmqnet_peers *peers, const char *name, const char *cause,
+                       char out[ZN_REMEDY_MAX])
+{
+    struct zn_text where = {0};
+    int i = zmqnet_peers_find(peers, name);
+    out[0] = '\0';
+    if (i >= 0)
+        zn_session_address(zmqnet_peers_get(peers, (size_t)i), &where);
+    if (strstr(cause, "connection refused") != NULL)
+        snprintf(out, ZN_REMEDY_MAX, "start it with zmqnet serve -n %s", name);
+    else if (strstr(cause, "resolve") != NULL)
+        snprintf(out, ZN_REMEDY_MAX, "check the address in the peers file");
+    else if (is_mute(cause) && where.n > 0 && !where.failed)
+        snprintf(out, ZN_REMEDY_MAX,
+                 "something holds %s but does not answer: is it stopped (kill -CONT), or another "
+                 "program (ss -ltnp)?",
+                 where.bytes);
+    zn_text_free(&where);
 }

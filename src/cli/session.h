@@ -13,18 +13,25 @@
 /* Load options->peers. Errors are reported (all of them); warnings are told if `warnings`.
  * Returns 0 with *peers set, or an exit code. */
 int zn_session_peers(const struct zn_options *o, bool warnings, zmqnet_peers **peers);
-/* "peers.json:12:7: text", without what is not known. */
+/* The findings as the member "findings", a list of objects. */
+void zn_session_findings(const struct zmqnet_diag *diags, size_t n, struct zn_json *j);
+/* "peers.json:12:7: text", without what is not known, and on one line. */
 void zn_session_diag(const char *path, const struct zmqnet_diag *diag, struct zn_text *out);
 /* "alpha, bravo, charlie" */
 void zn_session_names(const zmqnet_peers *peers, struct zn_text *out);
-/* Is `name` (given by `option`, as in "-n NAME") in the peers file? NULL: it was not given,
- * which is an error too. Reports, and returns an exit code; or 0. */
+/* Is `name` in the peers file? NULL: it was not given, which is an error too. Reports, and returns an exit code; or 0. */
 int zn_session_check_name(const struct zn_options *o, const zmqnet_peers *peers, const char *name);
 
 /* A client of replica `via`, neither started nor driven. Returns 0 or an exit code, with *problem
  * filled in. */
 int zn_session_client(const struct zn_options *o, const zmqnet_peers *peers, const char *via,
                       zmqnet_node **node, struct zn_problem *problem);
+/* The same, which tells `on_event` of its links. */
+int zn_session_client_watched(const struct zn_options *o, const zmqnet_peers *peers,
+                              const char *via, zmqnet_on_event on_event, void *event_arg,
+                              zmqnet_node **node, struct zn_problem *problem);
+/* Fill in that a descriptor could not be had, for the reason in errno. Returns the exit code. */
+int zn_session_no_descriptor(struct zn_problem *problem);
 
 /* The lowest level to log: of a command that stays (info, unless told otherwise), or of one that
  * answers one question (errors only). */
@@ -49,5 +56,10 @@ void zn_session_address(const struct zmqnet_replica *replica, struct zn_text *ou
  * localhost:3266". */
 void zn_session_cause(const zmqnet_peers *peers, const char *name, const char *cause,
                       struct zn_text *out);
+/* What helps against a replica that is not reached for this cause, for a hint; "" if nothing is
+ * known. */
+#define ZN_REMEDY_MAX 256
+void zn_session_remedy(const zmqnet_peers *peers, const char *name, const char *cause,
+                       char out[ZN_REMEDY_MAX]);
 
 #endif

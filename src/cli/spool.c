@@ -8,8 +8,9 @@
  * cannot be opened anew (a socket, somebody else's terminal, no /proc) is asked with poll before
  * each write of at most PIPE_BUF bytes, which a pipe that polls writable takes whole.
  *
- * Good path: put, flush. Reader too slow: lines beyond ZN_SPOOL_MAX are dropped and counted, never
- * cut. Write error: `error` is set and all that follows is dropped.
+ * Good path: put, flush. Reader too slow: lines beyond ZN_SPOOL_MAX are dropped, whole, and
+ * counted; only at the end can a line be cut whose first part was written and whose rest nobody took
+ * for a second. Write error: `error` is set and all that follows is dropped.
  */
 #include "cli/spool.h"
 
@@ -25,7 +26,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cli/output.h"
 
+#define LINE_LINGER_MS 1000
+#define TELL_US 1000000ull
 #define KEEP_BYTES 65536 /* an empty buffer larger than this is given back */
 
 void zn_spool_open(struct zn_spool *s, int fd)
@@ -33,7 +37,10 @@ void zn_spool_open(struct zn_spool *s, int fd)
     char path[32];
     struct stat st;
     *s = (struct zn_spool){.fd = fd};
-    if (fstat(fd, &st) != 0 || S_ISREG(st.st_mode))
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
+        s->error = EBADF;
+    if (s->error != 0 || fstat(fd, &st) != 0 || S_ISREG(st.st_mode))
         return;
     s->careful = true;
     if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
@@ -112,6 +119,8 @@ void zn_spool_flush(struct zn_spool *s)
             done = (ssize_t)s->n;
         }
         assert((size_t)done <= s->n);
+        if (done > 0)
+            s->mid_line = s->error == 0 && s->bytes[s->start + (size_t)done - 1] != '\n';
         s->start += (size_t)done;
         s->n -= (size_t)done;
     }
@@ -126,15 +135,55 @@ uint64_t zn_spool_take_dropped(struct zn_spool *s)
     return n;
 }
 
+static void talk(struct zn_spool *to, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void talk(struct zn_spool *to, const char *format, ...)
+{
+    struct zn_text line = {0};
+    va_list args;
+    va_start(args, format);
+    zn_output_line(&line, format, args);
+    va_end(args);
+    zn_spool_put(to, &line);
+}
+
+void zn_spool_tell_dropped(struct zn_spool *from, struct zn_spool *to, const char *who, bool last)
+{
+    if (from->dropped == 0 || from->error != 0)
+        return;
+    uint64_t now = zn_clock_us();
+    if (now - from->told_us < TELL_US && !last)
+        return;
+    talk(to, "%s: nobody reads standard output: %llu lines dropped", who,
+         (unsigned long long)zn_spool_take_dropped(from));
+    from->told_us = now;
+}
+
+void zn_spool_hang_up(struct zn_spool *s)
+{
+    if (s->error == 0)
+        s->error = EPIPE;
+    s->n = 0;
+}
+
+/* Write until nothing is left, or, with `line`, no line is half written; or until end_us. */
+static void linger(struct zn_spool *s, uint64_t end_us, bool line)
+{
+    uint64_t now = zn_clock_us();
+    for (zn_spool_flush(s); s->n > 0 && (!line || s->mid_line) && now < end_us;) {
+        struct pollfd p = {s->fd, POLLOUT, 0};
+        poll(&p, 1, (int)((end_us - now) / 1000) + 1);
+        zn_spool_flush(s);
+        now = zn_clock_us();
+    }
+}
+
 void zn_spool_close(struct zn_spool *s, unsigned linger_ms)
 {
-    uint64_t end = zn_clock_us() + 1000ull * linger_ms;
-    zn_spool_flush(s);
-    for (uint64_t now = zn_clock_us(); s->n > 0 && now < end; now = zn_clock_us()) {
-        struct pollfd p = {s->fd, POLLOUT, 0};
-        poll(&p, 1, (int)((end - now) / 1000) + 1);
-        zn_spool_flush(s);
-    }
+    uint64_t now = zn_clock_us();
+    linger(s, now + 1000ull * linger_ms, false);
+    linger(s, now + 1000ull * LINE_LINGER_MS, true);
     for (size_t i = 0; i < s->n; i++)
         s->dropped += s->bytes[s->start + i] == '\n';
     if (s->own_fd)

@@ -51,15 +51,18 @@ typedef uint64_t zn_route; /* 0: none */
     X(CLASH, "two replicas under one name")                                                        \
     X(QUEUE_FULL, "queue full")                                                                    \
     X(PEER_FULL, "its tables are full")                                                            \
-    X(TOO_OLD, "older than its dedup window") X(NO_ANSWER, "no answer in time")                    \
-        X(PENDING, "not answered yet") X(CLOSING, "closing")                                       \
-            X(REJECTED, "rejected before its handler") X(COORDINATOR, "the coordinator refused")   \
-                X(NO_REPLICA, "no replica was reached") X(NO_RECEIPT,                              \
-                                                          "its coordinator did not answer")        \
-                    X(NOT_REACHED, "its coordinator was not reached")                              \
-                        X(NO_ROOM, "given up to make room")                                        \
-                            X(REPLY_DROPPED, "its reply did not fit the receipt")                  \
-                                X(EARLIER, "an earlier life of its coordinator may have sent it")
+    X(TOO_OLD, "older than its dedup window")                                                      \
+    X(NO_ANSWER, "no answer in time")                                                              \
+    X(PENDING, "not answered yet")                                                                 \
+    X(CLOSING, "closing")                                                                          \
+    X(REJECTED, "rejected before its handler")                                                     \
+    X(COORDINATOR, "the coordinator refused")                                                      \
+    X(NO_REPLICA, "no replica was reached")                                                        \
+    X(NO_RECEIPT, "its coordinator did not answer")                                                \
+    X(NOT_REACHED, "its coordinator was not reached")                                              \
+    X(NO_ROOM, "given up to make room")                                                            \
+    X(REPLY_DROPPED, "its reply did not fit the receipt")                                          \
+    X(EARLIER, "an earlier life of its coordinator may have sent it")
 
 enum zn_why {
 #define ZN_WHY_ENUM(name, text) ZN_WHY_##name,

@@ -30,7 +30,7 @@
 #define HEAP_BLOCKS_MAX (2 * ZN_REPLICAS_MAX)
 #define ENDPOINT_MAX (ZN_HOST_MAX + 15) /* "tcp://[" host "]:65535" */
 #define COUNTERS_MAX 256
-#define BATCH_MEMBERS_MAX (4 * ZN_BATCH_MESSAGES_MAX)
+#define BATCH_MEMBERS_MAX ZN_BATCH_MESSAGES_MAX
 #define BATCH_TAG 0x7a /* field 15, length-delimited */
 
 static_assert(ARENA_BYTES > ZN_REPLICAS_MAX * (LARGE + 1024), "a receipt's small replies fit");

@@ -227,3 +227,9 @@ int zn_node_turn(zmqnet_node *node)
         zn_commands_wake(&node->commands);
     return 0;
 }
+
+void zn_node_wait(const zmqnet_node *node)
+{
+    struct epoll_event unread;
+    epoll_wait(node->epoll_fd, &unread, 1, -1);
+}

@@ -95,6 +95,8 @@ void zn_node_free(zmqnet_node **node);
 /* One turn; a node with a thread of its own waits for something to do. Returns 0, or ZMQNET_ECLOSED
  * once the loop has ended. */
 int zn_node_turn(zmqnet_node *node);
+/* Until the next turn has something to do; for a node without a thread. */
+void zn_node_wait(const zmqnet_node *node);
 /* Is this the loop, in a callback? */
 bool zn_node_in_callback(const zmqnet_node *node);
 /* Step core and carry out what comes of it. */

@@ -204,8 +204,9 @@ static bool read_frame(struct zn_link *l)
 static void read_frames(struct zn_link *l)
 {
     uint32_t generation = l->generation;
+    uint64_t until_us = zn_clock_us() + ZN_TURN_READ_US;
     for (int left = ZN_TURN_FRAMES_MAX; left > 0 && read_frame(l); left--)
-        if (l->generation != generation)
+        if (l->generation != generation || zn_clock_us() >= until_us)
             return;
 }
 
@@ -213,8 +214,9 @@ static void probe_full(struct zn_link *l)
 {
     enum zn_why why;
     arm(l, FULL_PROBE_US);
-    if (l->probe.fd < 0 && zn_probe_begin(&l->probe, &l->address, l->links->epoll_fd,
-                                          (uint32_t)l->peer, &why) == ZN_PROBE_FAILED)
+    zn_probe_end(&l->probe, l->links->epoll_fd); /* the last one may wait for ever */
+    if (zn_probe_begin(&l->probe, &l->address, l->links->epoll_fd, (uint32_t)l->peer, &why) ==
+        ZN_PROBE_FAILED)
         lose(l);
 }
 
@@ -321,7 +323,9 @@ int zn_link_send(struct zn_link *l, struct zn_blob *frame)
         return ZMQNET_ENEVERSENT;
     zmq_msg_t msg;
     l->links->touched |= bit(l);
-    if (l->state == ZN_LINK_UP && zn_socket_wrap(frame, &msg) == 0) {
+    if (l->state == ZN_LINK_UP) {
+        if (zn_socket_wrap(frame, &msg) != 0)
+            return ZMQNET_ENOMEM;
         int error = zn_socket_send(l->socket, &msg, 0);
         if (error == 0) {
             l->sent++;

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include "base/limits.h"
@@ -31,7 +32,8 @@ enum { TOKEN_SERVER = ZN_REPLICAS_MAX, TOKEN_WATCH, TOKEN_RESOLVER };
 
 #define CLOSE_LINGER_MS 100
 #define FILES_WISHED 65536
-#define CLIENTS_MIN 256 /* a replica that cannot take so many does not start */
+#define CONTEXT_FILES 24 /* what libzmq opens before the first connection, and some */
+#define CLIENTS_MIN 256  /* a replica that cannot take so many does not start */
 
 struct zn_carrier {
     struct zn_sink sink;
@@ -44,6 +46,23 @@ struct zn_carrier {
 };
 
 /* ---- opening ---- */
+
+/* The limit may allow many, and all of them be in use: libzmq aborts if it finds none. */
+static int spare_files(int any_fd, struct zmqnet_diag *diag)
+{
+    int fds[CONTEXT_FILES], n = 0;
+    while (n < CONTEXT_FILES && (fds[n] = dup(any_fd)) >= 0)
+        n++;
+    bool enough = n == CONTEXT_FILES;
+    while (n > 0)
+        close(fds[--n]);
+    if (enough)
+        return 0;
+    snprintf(diag->text, sizeof diag->text,
+             "fewer than %d file descriptors are free: close some, or raise the limit (ulimit -n)",
+             CONTEXT_FILES);
+    return ZMQNET_ENOFILE;
+}
 
 /* Per peer: its DEALER, a probe, the connection; ourselves: epoll, threads, the port; then clients. */
 static int check_files(const struct zn_pattern_config *config, struct zmqnet_diag *diag)
@@ -60,7 +79,7 @@ static int check_files(const struct zn_pattern_config *config, struct zmqnet_dia
             files.rlim_cur = before;
     }
     if (files.rlim_cur >= needed)
-        return 0;
+        return spare_files(config->epoll_fd, diag);
     snprintf(diag->text, sizeof diag->text,
              "%llu file descriptors are allowed and %llu are needed: raise the limit (ulimit -n)",
              (unsigned long long)files.rlim_cur, (unsigned long long)needed);

@@ -2,9 +2,9 @@
 /*
  * The ROUTER socket that peers and clients connect to. The loop's thread.
  *
- * In: frames go through the envelope parser, one at a time, so that a message of endlessly many
- * frames neither takes memory here nor holds up a turn. A good message gets its route and goes to
- * the sink; any other is counted and dropped.
+ * In: frames go through the envelope parser, one at a time. A good message gets its route and goes to
+ * the sink; any other is counted and dropped. libzmq hands over a message only when its last frame is
+ * there: one of endlessly many frames grows inside libzmq, and nothing here can see it.
  * Out: the kept envelope, then the answer. MANDATORY makes libzmq say at the first frame that a
  * connection is gone or full; once that is taken, the rest is too.
  *
@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "base/clock.h"
 #include "pattern/address.h"
 #include "pattern/envelope.h"
 #include "pattern/routes.h"
@@ -78,9 +79,10 @@ static bool read_frame(struct zn_server *s)
 
 static void read_frames(struct zn_server *s)
 {
-    int left = ZN_TURN_FRAMES_MAX;
-    while (left > 0 && read_frame(s))
-        left--;
+    uint64_t until_us = zn_clock_us() + ZN_TURN_READ_US;
+    for (int left = ZN_TURN_FRAMES_MAX; left > 0 && read_frame(s); left--)
+        if (zn_clock_us() >= until_us)
+            break;
     s->touched = false;
     s->due = (zn_socket_events(s->socket) & ZMQ_POLLIN) != 0;
 }
@@ -143,11 +145,23 @@ static void del(const struct zn_server *s, int fd)
     epoll_ctl(s->config.epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
+/* libzmq numbers anonymous connections upwards from a random() that nobody has seeded, and asserts if a
+ * client has already given itself the next number: any stranger could end the process. So that first
+ * number is drawn from a secret seed, and the host program's own sequence is put back. */
+static int make_router(struct zn_server *s, bool ipv6)
+{
+    const struct zn_server_config *c = &s->config;
+    char state[64];
+    char *before = initstate((unsigned)c->seed, state, sizeof state);
+    int rc = zn_socket_make(c->context, ZMQ_ROUTER, c->message_max, ipv6, &s->socket);
+    setstate(before);
+    return rc;
+}
+
 static int open_sockets(struct zn_server *s, const struct zn_address *at, struct zmqnet_diag *diag)
 {
     const struct zn_server_config *c = &s->config;
-    int rc =
-        zn_socket_make(c->context, ZMQ_ROUTER, c->message_max, zn_address_is_ipv6(at), &s->socket);
+    int rc = make_router(s, zn_address_is_ipv6(at));
     if (rc != 0)
         return explain(diag, rc, c->self->endpoint, "no socket: ", zmqnet_error_text(rc));
     zn_socket_set_int(s->socket, ZMQ_ROUTER_MANDATORY, 1);

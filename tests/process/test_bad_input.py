@@ -5,8 +5,10 @@ Each case throws something at alpha of three replicas. A client of bravo sends t
 meanwhile and after; alpha has to take its part each time. The original ends on most of it.
 """
 
+import ctypes
 import random
 import socket
+import struct
 
 import pytest
 import zmq
@@ -257,3 +259,35 @@ def test_peer_that_speaks_no_protobuf():
             sent = mesh.send("hello", "-q", "majority", "-t", "500ms", via="alpha")
             assert sent.code == 0, sent
             assert sent.json["peers"][2]["outcome"] == "never_sent"
+
+
+# ---- connections that name themselves ----
+
+def _zmtp(port, identity):
+    """A DEALER's connection that gives itself a routing id; libzmq lets it be any bytes."""
+    properties = b"\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity"
+    ready = properties + struct.pack(">I", len(identity)) + identity
+    connection = socket.create_connection(("127.0.0.1", port))
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\0NULL" + bytes(16) + b"\0" + bytes(31)
+    connection.sendall(greeting + bytes([4, len(ready)]) + ready)
+    return connection
+
+
+def test_nobody_can_take_the_next_routing_id():
+    """libzmq numbers anonymous connections from rand(), and asserts where a client already sits on
+    the next number. The numbers of an unseeded rand() are the same in every process."""
+    libc = ctypes.CDLL(None)
+    libc.srand(1)
+    firsts = [(libc.rand() | libc.rand() << 31) & 0xffffffff for _ in range(6)]
+    with Mesh() as mesh, Bystander(mesh):
+        held = []
+        try:
+            for first in firsts:
+                held += [_zmtp(mesh.port["alpha"], b"\0" + struct.pack(">I", (first + k) % 2**32))
+                         for k in range(40)]
+                held += [_zmtp(mesh.port["alpha"], b"") for _ in range(3)]
+                with mesh.client("alpha") as client:
+                    assert wire.is_complete(client.submit("still there?"), mesh.names)
+        finally:
+            for connection in held:
+                connection.close()

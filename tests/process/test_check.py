@@ -146,6 +146,28 @@ def test_errors_as_json(tmp_path):
     assert done.json["ok"] is False and "replicas" in done.out
 
 
+def test_every_command_shows_all_errors_as_json(tmp_path):
+    path = tmp_path / "peers.json"
+    path.write_text(json.dumps({"replicas": [{"name": "é" * 60} for _ in range(60)]}))
+    done = zmqnet("status", "--json", "-p", path)
+    assert done.code == 2, done
+    assert list(done.json) == ["v", "ok", "findings", "error"]
+    assert done.json["findings"] == zmqnet("check", "--json", "-p", path).json["findings"]
+    assert len(done.json["findings"]) >= 120
+    assert "\ufffd" not in done.json["error"]["message"]
+
+
+def test_path_that_would_steer_the_terminal(tmp_path):
+    path = tmp_path / "peers\x1b[31m.json"
+    for command in (["check"], ["status"], ["send", "-n", "alpha", "hi"]):
+        for content in (None, "{}", json.dumps(GOOD)):
+            if content is not None:
+                path.write_text(content)
+            done = zmqnet(*command, "-p", path)
+            assert "\x1b" not in done.out + done.err, done
+            path.unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize("content", [
     json.dumps(GOOD),
     changed(("info",)),

@@ -56,6 +56,30 @@ def test_version(args):
         assert done.json["v"] == 1
 
 
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version_as_an_option(flag):
+    assert zmqnet(flag).out == zmqnet("version").out
+
+
+@pytest.mark.parametrize("args", [["help"], ["help", "send"], ["completion", "bash"]], ids=" ".join)
+def test_pages_as_json(args):
+    assert zmqnet(*args, "--json").json == {"v": 1, "text": zmqnet(*args).out}
+
+
+@pytest.mark.parametrize("variable, value, hint", [
+    ("ZMQNET_VERBOSE", "loud", "a number"), ("ZMQNET_JSON", "maybe", "1 or 0"),
+])
+def test_bad_variable(variable, value, hint):
+    done = zmqnet("version", extra_env={variable: value})
+    assert done.code == 2 and variable in done.err and hint in done.err, done
+
+
+def test_option_beats_a_bad_variable():
+    done = zmqnet("version", "--json=0", "--verbosity", "1",
+                  extra_env={"ZMQNET_JSON": "maybe", "ZMQNET_VERBOSITY": "loud"})
+    assert done.code == 0 and done.out.startswith("zmqnet "), done
+
+
 NEAREST = {
     "serv": "serve", "sned": "send", "stat": "status", "chekc": "check", "verson": "version",
 }
@@ -131,6 +155,20 @@ def test_bash_completes_verbs_and_options(tmp_path):
     assert completed(tmp_path, "ser") == ["serve"]
     assert "--quorum" in completed(tmp_path, "send", "--q")
     assert "--quorum" not in completed(tmp_path, "serve", "--")
+
+
+def test_bash_completes_values_and_files(tmp_path):
+    assert completed(tmp_path, "send", "--quorum", "=", "maj") == ["majority"]
+    assert completed(tmp_path, "send", "--quorum", "=") == ["all", "majority"]
+    assert completed(tmp_path, "send", "--quorum=maj") == ["--quorum=majority"]
+    script = zmqnet("completion", "bash").out
+    assert "complete -F _zmqnet zmqnet" in script and "compopt -o filenames" in script
+
+
+def test_zsh_keeps_its_words():
+    """In zsh `words` is the command line: no variable of ours may hide it."""
+    script = zmqnet("completion", "zsh").out
+    assert not re.search(r"^ *local .*\bwords\b(?!\[)", script, re.M), script
 
 
 def test_man_page():

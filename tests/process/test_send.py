@@ -8,9 +8,10 @@ import signal
 
 import pytest
 
-from support import build
+from support import build, env
 from support.mesh import Mesh
-from support.wait import wait_until
+from support.proc import run
+from support.wait import holds_for, wait_until
 
 ID = r"[0-9a-f]{16}-[1-9][0-9]*"
 
@@ -133,8 +134,12 @@ def test_interrupted_send_prints_what_is_known():
         mesh.wait_delivered("charlie", "hold")
         send.signal(signal.SIGINT)
         assert send.wait(2) == 130
-        receipt, = [json.loads(line) for line in send.out.all()]
+        receipt, unsent = [json.loads(line) for line in send.out.all()]
         assert receipt["ok"] is False and receipt["via"] == "alpha"
+        assert "interrupted" in receipt["error"]["message"]
+        assert (receipt["error"]["code"], receipt["error"]["exit"]) == ("unknown", 130)
+        assert (unsent["error"]["code"], unsent["error"]["exit"]) == ("never_sent", 130)
+        assert "not sent: interrupted" in unsent["error"]["message"]
         assert [row["outcome"] for row in receipt["peers"]] == ["unknown"] * 3
         mesh.finish()
         assert not mesh.deliveries("alpha", "not any more")
@@ -178,3 +183,68 @@ def test_terminals_are_not_steered():
         assert mesh.send("-", stdin=b"two\nlines \x1b[2J").code == 0
         line = mesh.wait_delivered("alpha", r"two\nlines \x1b[2J")
         assert len(line) == 1
+
+
+# ---- what is told when something is missing ----
+
+@pytest.mark.parametrize("reader", ["| head -1", ">/dev/full"])
+def test_every_message_is_sent_whoever_reads(reader):
+    """Sending is the effect; the receipt only reports it."""
+    with Mesh() as mesh:
+        done = run("bash", "-c", f'"$0" -p "$1" send -n bravo $(seq 40) {reader}; '
+                   'echo "codes ${PIPESTATUS[0]}"', env.ZMQNET, mesh.path)
+        assert done.out.splitlines()[-1] == ("codes 0" if "head" in reader else "codes 1"), done
+        mesh.finish()
+        assert [d.text for d in mesh.deliveries("alpha")] == [str(i) for i in range(1, 41)]
+
+
+def test_to_a_dead_replica_names_it():
+    with Mesh() as mesh:
+        mesh.lose("charlie")
+        sent = mesh.send("hello", "--to", "charlie")
+        assert sent.code == 6, sent
+        for text in (sent.json["error"]["message"] + sent.json["error"]["hint"], sent.err):
+            assert "charlie never sent (connection refused" in text, sent
+            assert "zmqnet serve -n charlie" in text and "serve -n bravo" not in text, sent
+
+
+def test_hint_for_a_stopped_coordinator():
+    """Starting it again is no remedy: something holds the port."""
+    with Mesh() as mesh:
+        mesh.pause("bravo")
+        sent = mesh.send("hello", "-t", "200ms", "-r", "1")
+        mesh.resume("bravo")
+        assert sent.code == 6, sent
+        assert "kill -CONT" in sent.json["error"]["hint"], sent
+        assert f"127.0.0.1:{mesh.port['bravo']}" in sent.json["error"]["hint"], sent
+        assert "zmqnet serve" not in sent.err, sent
+
+
+def test_hint_for_a_name_that_does_not_resolve():
+    with Mesh(run=0, host="nowhere.invalid") as mesh:
+        sent = mesh.send("hello", "-t", "300ms", "-r", "1")
+        assert sent.code == 6, sent
+        assert "check the address in the peers file" in sent.err, sent
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_before_anything_was_sent(number, code):
+    with Mesh(run=0) as mesh:
+        send = mesh.spawn_zmqnet("send", "-n", "alpha", "--json", "-t", "20s", "one", "two", "three")
+        holds_for(lambda: send.code is None, 0.3, "send tries")
+        send.signal(number)
+        assert send.wait(2) == code
+        objects = [json.loads(line) for line in send.out.all()]
+        assert [o["ok"] for o in objects] == [False] * 3
+        assert [o["error"]["code"] for o in objects] == ["never_sent"] * 3
+        assert [o["error"]["exit"] for o in objects] == [code] * 3
+        assert [o["error"]["hint"] for o in objects] == [""] * 3
+        assert "interrupted" in objects[0]["error"]["message"]
+        assert all("not sent: interrupted" in o["error"]["message"] for o in objects[1:])
+
+
+def test_quorum_does_not_go_with_to():
+    with Mesh(run=0) as mesh:
+        sent = mesh.send("hello", "--to", "alpha", "--quorum", "2")
+        assert sent.code == 2, sent
+        assert "--quorum" in sent.err and "--to" in sent.err, sent

@@ -3,8 +3,10 @@
 
 import re
 
+from support import env, ports
 from support.env import ROOT
-from support.mesh import Mesh, peers_of
+from support.mesh import Mesh, peers_of, peers_text
+from support.proc import run
 
 PEER_KEYS = ["name", "endpoint", "state", "since_us", "cause", "rtt_us", "queue_messages",
              "queue_bytes", "inflight", "sent", "acked", "refused", "unknown", "never_sent",
@@ -92,3 +94,62 @@ def test_wait_started_before_the_mesh():
         mesh.start("alpha", "charlie")
         assert wait.wait(5) == 0
         assert mesh.send("hello", "-q", "2", via="alpha").code == 0
+
+
+def wall_off(mesh):
+    """Give each replica a file in which the others are where nobody listens."""
+    for name in mesh.names:
+        elsewhere = dict(zip(mesh.names, ports.take(len(mesh.names))))
+        elsewhere[name] = mesh.port[name]
+        path = mesh.dir / f"{name}.json"
+        path.write_text(peers_text(elsewhere))
+        mesh.start(name, argv=[env.ZMQNET, "-p", path, "serve", "-n", name])
+
+
+def test_no_majority_where_nobody_sees_one():
+    with Mesh(run=0) as mesh:
+        wall_off(mesh)
+        done = mesh.zmqnet("status")
+        assert done.code == 4, done
+        assert "3/3 replicas answer" in done.out and done.out.count("sees 1/3") == 3, done
+        waited = mesh.zmqnet("wait", "-q", "2", "-t", "200ms")
+        assert waited.code == 4, waited
+        assert "0 of the 2 wanted replicas see 2/3 up" in waited.err, waited
+
+
+def test_a_replica_with_another_peers_file():
+    with Mesh(run=2) as mesh:
+        more = dict(mesh.port)
+        more["delta"], = ports.take(1)
+        path = mesh.dir / "more.json"
+        path.write_text(peers_text(more))
+        mesh.start("charlie", argv=[env.ZMQNET, "-p", path, "serve", "-n", "charlie"])
+        mesh.linked()
+        done = mesh.zmqnet("status")
+        assert done.code == 3, done
+        assert re.search("^charlie +up +sees 3/4 .*its peers file differs", done.out, re.M), done
+        assert done.out.count("differs") == 1, done
+
+
+def test_status_of_all_that_are_dead_is_quick():
+    with Mesh(run=0) as mesh:
+        done = mesh.zmqnet("status")
+        assert done.code == 4 and done.out.count("connection refused") == 3, done
+        assert done.seconds < 0.5 * env.SCALE, done
+
+
+def test_many_replicas_with_few_descriptors(tmp_path):
+    path = tmp_path / "peers.json"
+    path.write_text(peers_text(dict((f"r{i}", port) for i, port in enumerate(ports.take(64)))))
+    for limit, codes in ((1024, (4,)), (60, (1,))):
+        done = run("bash", "-c", f'ulimit -n {limit}; "$0" -p "$1" status', env.ZMQNET, path)
+        assert done.code in codes, done
+        if codes == (1,):
+            assert "descriptor" in done.err, done
+
+
+def test_status_for_people_says_since_when():
+    with Mesh() as mesh:
+        done = mesh.zmqnet("status")
+        assert done.code == 0, done
+        assert re.search(r"^alpha +up +sees 3/3 +router +up for \d", done.out, re.M), done

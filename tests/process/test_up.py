@@ -6,8 +6,9 @@ import signal
 
 import pytest
 
+from support import env
 from support.mesh import Mesh
-from support.proc import children
+from support.proc import children, run
 from support.wait import wait_until
 
 
@@ -114,3 +115,51 @@ def test_port_taken():
         mesh.wait_up("alpha", mesh.names)
         up.signal(signal.SIGTERM)
         up.wait()
+
+
+def test_reader_goes_away_while_idle():
+    """`up | head -1` ends, with nothing said, even if nothing happens any more."""
+    with Mesh(run=0) as mesh:
+        read, write = os.pipe()
+        with open(write, "wb") as out:
+            up = mesh.spawn_zmqnet("up", stdout=out)
+        with open(read, "rb") as lines:
+            for _ in mesh.names:
+                assert b"ready" in lines.readline()
+        assert up.wait(5) == 0
+        assert not up.err.matching("^zmqnet: .*(cannot|ended)")
+
+
+def test_closed_output():
+    with Mesh(run=0) as mesh:
+        done = run("sh", "-c", 'exec "$0" -p "$1" up >&-', env.ZMQNET, mesh.path)
+        assert done.code == 1, done
+        assert "standard output cannot be written: Bad file descriptor" in done.err, done
+
+
+def test_child_that_ended_by_itself_is_a_failure():
+    with Mesh(run=0) as mesh:
+        up = start_up(mesh)
+        os.kill(child_of(up, "charlie"), signal.SIGKILL)
+        wait_until(lambda: up.err.matching("^zmqnet: 2/3 replicas are running$"), 5, "it is told")
+        up.signal(signal.SIGTERM)
+        assert up.wait() == 1
+
+
+def test_child_that_had_to_be_killed_is_a_failure():
+    with Mesh(run=0) as mesh:
+        up = start_up(mesh)
+        os.kill(child_of(up, "charlie"), signal.SIGSTOP)
+        up.signal(signal.SIGTERM)
+        assert up.wait() == 1
+        assert up.err.matching("^zmqnet: charlie ended: killed by signal 9$")
+
+
+def test_variables_of_serve_do_not_reach_the_children():
+    with Mesh(run=0) as mesh:
+        up = mesh.spawn_zmqnet("up", extra_env={"ZMQNET_UPTIME": "1ms", "ZMQNET_NAME": "bravo"})
+        wait_until(lambda: up.err.matching("3/3 replicas ready"), 5, "all are ready")
+        for name in mesh.names:
+            mesh.wait_up(name, mesh.names)
+        up.signal(signal.SIGTERM)
+        assert up.wait() == 0

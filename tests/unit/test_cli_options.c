@@ -167,8 +167,10 @@ static void environment_is_weaker(void **state)
     assert_string_equal(o.name, "alpha");
     assert_int_equal(o.timeout_us, 1000000);
     assert_string_equal(o.peers, "there.json");
-    /* Of another verb, and wrong: only that verb minds. */
+    /* Of another verb, and wrong: only that verb minds, and only if the option is not given. */
     bad("serve", "ZMQNET_UPTIME", "nonsense");
+    assert_int_equal(good("serve -u 1s").uptime_us, 1000000);
+    assert_int_equal(good("send -v").verbose, 1);
     environment = NULL;
 }
 
@@ -193,6 +195,31 @@ static void help_is_a_command(void **state)
     assert_int_equal(good("completion -h").verb, ZN_VERB_help);
 }
 
+static void version_is_a_command(void **state)
+{
+    (void)state;
+    assert_int_equal(good("--version").verb, ZN_VERB_version);
+    assert_int_equal(good("-V").verb, ZN_VERB_version);
+    struct zn_options o = good("send hello --version --json");
+    assert_int_equal(o.verb, ZN_VERB_version);
+    assert_int_equal(o.args_n, 0);
+    assert_true(o.json);
+}
+
+static void flags_can_be_turned_off(void **state)
+{
+    static const char *const set[] = {"ZMQNET_JSON", "1", "ZMQNET_QUORUM", "2", NULL};
+    (void)state;
+    environment = set;
+    assert_true(good("send").json);
+    assert_false(good("send --json=0").json);
+    assert_false(good("send --json --json=off").json);
+    assert_int_equal(good("send --help=0 x").verb, ZN_VERB_send);
+    assert_false(good("send").quorum_given);
+    assert_true(good("send -q all").quorum_given);
+    environment = NULL;
+}
+
 static void wrong_lines(void **state)
 {
     (void)state;
@@ -201,7 +228,6 @@ static void wrong_lines(void **state)
     bad("pigeon", "unknown command pigeon", "zmqnet help");
     bad("-v", "command is missing", "zmqnet help");
     bad("send --timeot 2s", "--timeot", "--timeout");
-    bad("--version", "--version", "zmqnet version");
     bad("send --zzzzzz", "--zzzzzz", "zmqnet help send");
     bad("send -x", "-x", "unknown");
     bad("send -vx", "-x", "unknown");
@@ -210,13 +236,14 @@ static void wrong_lines(void **state)
     bad("send -n", "-n/--name needs a value", "NAME");
     bad("send --name", "--name needs a value", "NAME");
     bad("send --name=", "--name", "not allowed");
-    bad("send --json=1", "--json takes no value", "'='");
+    bad("send --json=maybe", "--json: \"maybe\"", "1 or 0");
+    bad("send --verbose=loud", "--verbose", "a number");
     bad("send -t 2x", "--timeout: \"2x\"", "400ms");
     bad("send -t 0", "--timeout", "above 0");
     bad("send -r 0", "--retries", "1 to 100");
     bad("send -r 101", "--retries", "1 to 100");
-    bad("send -q most", "--quorum", "all|majority|N");
-    bad("send -q 0", "--quorum", "all|majority|N");
+    bad("send -q most", "--quorum", "all, majority");
+    bad("send -q 0", "--quorum", "a number from 1 to N");
     bad("serve --pattern pigeon", "pigeon", "router");
     bad("--verbosity 5 help", "--verbosity", "0 to 4");
     bad("status extra", "\"extra\"", "one argument too many");
@@ -292,6 +319,8 @@ int main(void)
         cmocka_unit_test(environment_is_weaker),
         cmocka_unit_test(peers_variables),
         cmocka_unit_test(help_is_a_command),
+        cmocka_unit_test(version_is_a_command),
+        cmocka_unit_test(flags_can_be_turned_off),
         cmocka_unit_test(wrong_lines),
         cmocka_unit_test(json_is_known_in_every_error),
         cmocka_unit_test(the_table_is_consistent),

@@ -153,6 +153,49 @@ static void no_quorum_names_who_is_missing(void **state)
     assert_non_null(strstr(problem.hint, "--quorum majority"));
 }
 
+/* A request to one replica: that one is named, and what helps against its cause. */
+static void request_names_the_failing_replica(void **state)
+{
+    static const struct {
+        const char *why, *hint;
+    } causes[] = {
+        {"connection refused", "start it with zmqnet serve -n charlie"},
+        {"not connected yet", "something holds localhost:3266"},
+        {"no ZeroMQ handshake", "kill -CONT"},
+        {"the host cannot be resolved", "check the address in the peers file"},
+    };
+    for (size_t i = 0; i < sizeof causes / sizeof *causes; i++) {
+        const struct zmqnet_row row = {"charlie", ZMQNET_NEVER_SENT, 0, 0, causes[i].why, NULL, 0};
+        struct zn_problem problem;
+        zmqnet_receipt r = receipt();
+        r.status = ZMQNET_ENEVERSENT;
+        r.why = "never sent";
+        r.rows = &row;
+        r.rows_n = 1;
+        zn_receipt_problem(&r, "bravo", *state, &problem);
+        assert_non_null(strstr(problem.message, "bravo: charlie never sent ("));
+        assert_non_null(strstr(problem.message, causes[i].why));
+        assert_non_null(strstr(problem.hint, causes[i].hint));
+    }
+}
+
+static void long_texts_are_cut_between_characters(void **state)
+{
+    struct zn_problem problem;
+    char text[6001];
+    (void)state;
+    for (size_t shift = 0; shift < 2; shift++) {
+        memset(text, 'x', shift);
+        for (size_t i = shift; i + 2 < sizeof text; i += 2)
+            memcpy(text + i, "\xc3\xbc", 3);
+        zn_problem_set(&problem, ZN_PROBLEM_FAILED, text, "%s", text);
+        size_t message = strlen(problem.message), hint = strlen(problem.hint);
+        assert_in_range(message, sizeof problem.message - 2, sizeof problem.message - 1);
+        assert_int_equal(message % 2, shift);
+        assert_int_equal(hint % 2, shift);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +204,8 @@ int main(void)
         cmocka_unit_test(one_row_is_always_shown),
         cmocka_unit_test(exit_codes),
         cmocka_unit_test(no_quorum_names_who_is_missing),
+        cmocka_unit_test(request_names_the_failing_replica),
+        cmocka_unit_test(long_texts_are_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, open_peers, close_peers);
 }

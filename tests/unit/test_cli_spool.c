@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -156,6 +157,75 @@ static void lost_at_the_end_is_counted(void **state)
     close(fds[1]);
 }
 
+/* A descriptor that is there but not open for writing, as standard output is when it was closed. */
+static void not_writable(void **state)
+{
+    struct zn_spool s;
+    int fd = open("/dev/null", O_RDONLY);
+    (void)state;
+    zn_spool_open(&s, fd);
+    assert_int_equal(s.error, EBADF);
+    put_line(&s, 1);
+    assert_false(zn_spool_pending(&s));
+    zn_spool_close(&s, 0);
+    assert_int_equal(s.error, EBADF);
+    close(fd);
+}
+
+static void hang_up(void **state)
+{
+    struct zn_spool s;
+    int fds[2];
+    (void)state;
+    assert_int_equal(pipe(fds), 0);
+    zn_spool_open(&s, fds[1]);
+    put_line(&s, 1);
+    zn_spool_hang_up(&s);
+    assert_int_equal(s.error, EPIPE);
+    assert_false(zn_spool_pending(&s));
+    zn_spool_close(&s, 0);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void *read_all(void *arg)
+{
+    char buffer[65536];
+    char last = 0;
+    ssize_t n;
+    while ((n = read(*(int *)arg, buffer, sizeof buffer)) > 0)
+        last = buffer[n - 1];
+    return (void *)(intptr_t)last;
+}
+
+/* A line of which a part is written is finished, however short the linger. */
+static void begun_line_is_finished(void **state)
+{
+    struct zn_spool s;
+    struct zn_text line = {0};
+    int fds[2];
+    pthread_t thread;
+    void *last;
+    char *big = test_malloc(ZN_SPOOL_MAX);
+    (void)state;
+    memset(big, 'x', ZN_SPOOL_MAX);
+    big[ZN_SPOOL_MAX - 1] = '\n';
+    assert_int_equal(pipe(fds), 0);
+    zn_spool_open(&s, fds[1]);
+    zn_text_bytes(&line, big, ZN_SPOOL_MAX);
+    zn_spool_put(&s, &line);
+    zn_spool_flush(&s);
+    assert_true(s.mid_line);
+    assert_int_equal(pthread_create(&thread, NULL, read_all, &fds[0]), 0);
+    zn_spool_close(&s, 0);
+    close(fds[1]);
+    pthread_join(thread, &last);
+    assert_int_equal((intptr_t)last, '\n');
+    assert_int_equal(s.dropped, 0);
+    test_free(big);
+    close(fds[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +233,9 @@ int main(void)
         cmocka_unit_test(slow_socket),
         cmocka_unit_test(large_line),
         cmocka_unit_test(reader_is_gone),
+        cmocka_unit_test(not_writable),
+        cmocka_unit_test(hang_up),
+        cmocka_unit_test(begun_line_is_finished),
         cmocka_unit_test(lost_at_the_end_is_counted),
     };
     signal(SIGPIPE, SIG_IGN);
