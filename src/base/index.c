@@ -6,58 +6,23 @@
  * numbers, so an index can never be fuller than its table and put cannot fail.
  *
  * Invariants: a slot is on exactly one chain, or not used. A link is a slot number plus one, so that
- * memory of zeros is an empty index, and pages of it that are never used are never touched. There are at least as many
- * chains as slots, so a chain holds one slot on average. The keys of requests come from strangers:
- * they are hashed by SipHash-1-3 under a secret seed, so that nobody can choose keys that all fall
- * on one chain and make each lookup walk the whole table.
+ * memory of zeros is an empty index, and pages of it that are never used are never touched. There
+ * are at least as many chains as slots, so a chain holds one slot on average. The keys of requests
+ * come from strangers: they are hashed under a secret seed, so that nobody can choose keys that all
+ * fall on one chain and make each lookup walk the whole table.
  */
 #include "base/index.h"
 
+#include "base/hash.h"
 #include "zmqnet.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-static uint64_t rotate(uint64_t x, unsigned by) { return (x << by) | (x >> (64 - by)); }
-
-static void sip_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[2] += v[3];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[1];
-    v[0] += v[3];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] = rotate(v[2], 32);
-}
-
-/* SipHash with one round per word and three at the end, over the sixteen bytes of the pair. */
-static uint64_t hash_of(const struct zn_index *x, uint64_t a, uint64_t b)
-{
-    const uint64_t words[3] = {a, b, (uint64_t)16 << 56};
-    uint64_t v[4] = {
-        x->key[0] ^ 0x736f6d6570736575u,
-        x->key[1] ^ 0x646f72616e646f6du,
-        x->key[0] ^ 0x6c7967656e657261u,
-        x->key[1] ^ 0x7465646279746573u,
-    };
-    for (int i = 0; i < 3; i++) {
-        v[3] ^= words[i];
-        sip_round(v);
-        v[0] ^= words[i];
-    }
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++)
-        sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
 static uint32_t *head_of(const struct zn_index *x, uint64_t a, uint64_t b)
 {
-    return &x->heads[hash_of(x, a, b) & (x->heads_n - 1)];
+    const uint64_t pair[2] = {a, b};
+    return &x->heads[zn_hash_bytes(x->key, pair, sizeof pair) & (x->heads_n - 1)];
 }
 
 int zn_index_init(struct zn_index *x, uint32_t slots_max, uint64_t seed)
@@ -71,7 +36,7 @@ int zn_index_init(struct zn_index *x, uint32_t slots_max, uint64_t seed)
         .slots = calloc(slots_max, sizeof *x->slots),
         .heads_n = heads_n,
         .slots_max = slots_max,
-        .key = {seed, ~rotate(seed, 32)},
+        .key = {seed, ~(seed << 32 | seed >> 32)},
     };
     if (!x->heads || !x->slots) {
         zn_index_free(x);

@@ -61,6 +61,7 @@
 #define ZN_TURN_READ_US (5 * ZN_MS) /* and for at most so long, from one socket */
 #define ZN_TURN_FRAMES_MAX 256      /* frames read from one socket in one turn */
 #define ZN_ROUTES_MAX 16384         /* connections and envelopes that answers may go to */
+#define ZN_ROUTES_SHARE 1024        /* of them, for the envelopes of one connection */
 
 static_assert(ZN_REPLICAS_MAX <= 64, "a set of replicas is a 64-bit mask");
 static_assert(ZN_SERVED_MAX >= 2 * ZN_CALLS_MAX, "every open call may serve a request");
@@ -71,6 +72,7 @@ static_assert(ZN_QUEUE_MESSAGES_MAX + ZN_WINDOW_MESSAGES_MAX < ZN_CALLS_MAX,
               "one stuck peer does not fill the request table");
 static_assert(ZN_MESSAGE_HEAD_MAX > 8 * ZN_REPLICAS_MAX + 3 * ZN_NAME_MAX + ZN_WHY_MAX, "head");
 static_assert(ZN_ROW_HEAD_MAX > ZN_NAME_MAX + ZN_WHY_MAX, "row");
+static_assert(ZN_ROUTES_MAX >= 16 * ZN_ROUTES_SHARE, "no few connections take all routes");
 static_assert(ZN_BATCH_BYTES_MAX <= ZN_WINDOW_BYTES_MAX, "a batch fits the window");
 
 #endif

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/receipt.h"
@@ -131,13 +132,28 @@ static void on_event(zmqnet_node *node, const struct zmqnet_event *event, void *
         snprintf(s->cause, sizeof s->cause, "%s", event->cause);
 }
 
+/* Rows that the library settled because the signal stopped the node say what was wrong before. */
+static zmqnet_receipt interrupted_receipt(const struct sender *s,
+                                          struct zmqnet_row rows[ZN_REPLICAS_MAX])
+{
+    zmqnet_receipt copy = *s->receipt;
+    for (size_t i = 0; i < copy.rows_n && i < ZN_REPLICAS_MAX; i++) {
+        rows[i] = copy.rows[i];
+        if (strcmp(rows[i].why, "closing") == 0)
+            rows[i].why = s->cause[0] != '\0' ? s->cause : "interrupted";
+    }
+    copy.rows = rows;
+    return copy;
+}
+
 /* The problem of a request that the signal ended: what is known of it, and no remedy, because
  * nothing is wrong. */
 static int interrupted_problem(const struct sender *s, struct zn_problem *problem)
 {
     struct zn_text why = {0};
     int status = s->receipt->status;
-    zn_text_add(&why, zmqnet_error_text(status));
+    zn_text_add(&why, status == ZMQNET_EUNKNOWN ? "sent: it may have happened"
+                                                : zmqnet_error_text(status));
     if (status == ZMQNET_ENEVERSENT && s->cause[0] != '\0') {
         zn_text_add(&why, ": ");
         zn_session_cause(s->peers, s->o->name, s->cause, &why);
@@ -154,12 +170,16 @@ static int report_receipt(struct sender *s)
     struct zn_problem problem;
     struct zn_text out = {0};
     int code = zn_receipt_problem(s->receipt, s->o->name, s->peers, &problem);
-    if (code != 0 && s->signal != 0)
+    zmqnet_receipt receipt = *s->receipt;
+    struct zmqnet_row rows[ZN_REPLICAS_MAX];
+    if (code != 0 && s->signal != 0) {
         code = interrupted_problem(s, &problem);
+        receipt = interrupted_receipt(s, rows);
+    }
     if (s->o->json)
-        zn_receipt_json(s->receipt, s->o->name, &problem, &out);
+        zn_receipt_json(&receipt, s->o->name, &problem, &out);
     else
-        zn_receipt_text(s->receipt, s->o->name, s->peers, &out);
+        zn_receipt_text(&receipt, s->o->name, s->peers, &out);
     zn_output_text(&out);
     if (code != 0)
         zn_problem_complain(&problem);

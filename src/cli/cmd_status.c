@@ -62,7 +62,7 @@ static void view_text(const struct zn_views *v, const struct zn_view *view, stru
     struct zn_table table = {0};
     zn_text_printf(out, "%s  %s  life %016" PRIx64 "  up ", s->name, s->pattern, s->life);
     zn_text_duration(out, s->uptime_us);
-    zn_text_add(out, "\n");
+    zn_text_add(out, view->differs ? "; its peers file differs\n" : "\n");
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
         zn_table_cell(&table, "%s", heads[i]);
     zn_table_end_row(&table);

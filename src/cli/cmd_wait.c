@@ -95,9 +95,8 @@ static int give_up(struct waiting *w, size_t reached)
     zn_text_duration(&after, w->views.o->timeout_us);
     zn_problem_set(&problem, best * 2 > w->of ? ZN_PROBLEM_DEGRADED : ZN_PROBLEM_NO_QUORUM,
                    "zmqnet status shows who is missing; --timeout waits longer",
-                   "after %s, %zu of the %zu wanted replica%s see%s %zu/%zu up",
-                   after.failed ? "" : after.bytes, reached, wanted(w), wanted(w) == 1 ? "" : "s",
-                   wanted(w) == 1 ? "s" : "", w->need, w->of);
+                   "after %s, %zu of the %zu wanted replicas see %zu/%zu up",
+                   after.failed ? "" : after.bytes, reached, wanted(w), w->need, w->of);
     zn_text_free(&after);
     return zn_problem_report(&problem, w->views.o->json);
 }

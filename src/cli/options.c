@@ -387,7 +387,7 @@ static int bad_value(const struct zn_option *row, const char *spelled, const cha
         break;
     case ZN_OPTION_CHOICE: snprintf(hint, sizeof hint, "give one of %s", row->values); break;
     case ZN_OPTION_QUORUM:
-        snprintf(hint, sizeof hint, "give all, majority or a number from 1 to N, all of them");
+        snprintf(hint, sizeof hint, "give all, majority or a number from 1 to N replicas");
         break;
     case ZN_OPTION_TEXT: snprintf(hint, sizeof hint, "give a %s", row->values); break;
     case ZN_OPTION_FLAG: snprintf(hint, sizeof hint, "give 1 or 0"); break;

@@ -18,8 +18,9 @@ struct zn_routes;
 int zn_routes_open(uint32_t routes_max, uint64_t seed, struct zn_routes **out);
 void zn_routes_close(struct zn_routes **r);
 
-/* The route of this envelope, made if it has none; the least recently used one is forgotten if there
- * are too many. 0: out of memory. */
+/* The route of this envelope, made if it has none. If there are too many, the least recently used one
+ * is forgotten: of the same connection, which is known by the first frame, if that has
+ * ZN_ROUTES_SHARE; else of all. 0: out of memory. */
 zn_route zn_routes_put(struct zn_routes *r, const uint8_t *envelope, size_t bytes);
 /* The envelope of a route, NULL if it is forgotten. Valid until the next put. */
 const uint8_t *zn_routes_get(struct zn_routes *r, zn_route route, size_t *bytes);

@@ -240,6 +240,8 @@ def test_interrupted_before_anything_was_sent(number, code):
         assert [o["error"]["exit"] for o in objects] == [code] * 3
         assert [o["error"]["hint"] for o in objects] == [""] * 3
         assert "interrupted" in objects[0]["error"]["message"]
+        assert "connection refused" in objects[0]["error"]["message"]
+        assert objects[0]["peers"][0]["why"] == "connection refused"
         assert all("not sent: interrupted" in o["error"]["message"] for o in objects[1:])
 
 

@@ -131,6 +131,18 @@ def test_a_replica_with_another_peers_file():
         assert done.out.count("differs") == 1, done
 
 
+def test_stopped_replica_delays_the_others_by_the_timeout_only():
+    with Mesh() as mesh:
+        mesh.pause("charlie")
+        done = mesh.zmqnet("status")
+        one = mesh.zmqnet("status", "-n", "charlie")
+        mesh.resume("charlie")
+        assert done.code == 3 and done.seconds < 2 * env.SCALE, done
+        assert re.search("^charlie +(down|unknown) ", done.out, re.M), done
+        assert re.search("^2/3 replicas answer", done.out, re.M), done
+        assert one.code in (5, 6) and "kill -CONT" in one.err, one
+
+
 def test_status_of_all_that_are_dead_is_quick():
     with Mesh(run=0) as mesh:
         done = mesh.zmqnet("status")

@@ -2,6 +2,7 @@
 """`up`: the whole mesh as children of one process."""
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -155,11 +156,38 @@ def test_child_that_had_to_be_killed_is_a_failure():
         assert up.err.matching("^zmqnet: charlie ended: killed by signal 9$")
 
 
+def test_wrong_use_is_not_restarted():
+    """With a peers file that has become wrong, it would end in the same way each time."""
+    with Mesh(run=0) as mesh:
+        up = start_up(mesh, "--restart")
+        mesh.path.write_text("{}")
+        os.kill(child_of(up, "charlie"), signal.SIGKILL)
+        wait_until(lambda: up.err.matching("^zmqnet: charlie ended: exit code 2$"), 5, "it is told")
+        assert len(children(up.pid)) == 2
+        up.signal(signal.SIGTERM)
+        assert up.wait() == 1
+        assert len(up.err.matching("^zmqnet: charlie ended")) == 2
+
+
 def test_variables_of_serve_do_not_reach_the_children():
     with Mesh(run=0) as mesh:
         up = mesh.spawn_zmqnet("up", extra_env={"ZMQNET_UPTIME": "1ms", "ZMQNET_NAME": "bravo"})
         wait_until(lambda: up.err.matching("3/3 replicas ready"), 5, "all are ready")
         for name in mesh.names:
             mesh.wait_up(name, mesh.names)
+        up.signal(signal.SIGTERM)
+        assert up.wait() == 0
+
+
+def test_program_that_cannot_be_run_any_more():
+    with Mesh(run=0) as mesh:
+        program = mesh.dir / "zmqnet"
+        shutil.copy(env.ZMQNET, program)
+        up = mesh.spawn(program, "-p", mesh.path, "up", "--restart")
+        wait_until(lambda: up.err.matching("3/3 replicas ready"), 5, "all are ready")
+        program.unlink()
+        os.kill(child_of(up, "charlie"), signal.SIGKILL)
+        said = prefixed("charlie", "zmqnet: .* cannot be run: No such file or directory$")
+        wait_until(lambda: up.err.matching(said), 5, "the reason is told")
         up.signal(signal.SIGTERM)
         assert up.wait() == 0
