@@ -306,6 +306,9 @@ bool sim_calm(struct sim *s, int node, const struct zn_call_spec *spec)
         spec->quorum != ZMQNET_QUORUM_MAJORITY || n->handler.kind != SIM_HANDLER_ACK ||
         s->now_us < s->calm_from_us || spec->timeout_us <= calm_us(s))
         return false;
+    /* One that was stopped has not heard yet which of its links are others by now. */
+    if (n->resumed_us != 0 && s->now_us - n->resumed_us <= CALM_LINK_US)
+        return false;
     const zmqnet_status *view = zn_mesh_status(n->mesh, s->now_us);
     int well = 1;
     for (int p = 0; p < s->replicas_n; p++)
