@@ -31,7 +31,7 @@
     X(config_differs, "hellos", "hellos of a replica with another peers file")                     \
     X(unasked_reply, "replies", "replies to nothing that was asked")                               \
     X(stale_reply, "replies", "replies meant for, or sent by, an earlier life")                    \
-    X(late_reply, "replies", "replies that came after the request was complete")                   \
+    X(late_reply, "replies", "replies that came after their row was settled")                      \
     X(duplicate, "requests", "repeats of a request, answered from the dedup window")               \
     X(too_old, "requests", "requests older than the dedup window, refused")                        \
     X(wrong_life, "requests", "requests meant for another life of this replica, refused")          \
