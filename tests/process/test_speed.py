@@ -66,17 +66,29 @@ def test_serve_is_ready_in_100_ms():
         assert seconds < limit(0.100), seconds
 
 
+def _p99_seconds(work, count):
+    times = []
+    for _ in range(count):
+        begin = time.monotonic()
+        assert work()
+        times.append(time.monotonic() - begin)
+    return sorted(times)[count * 99 // 100]
+
+
 @twice
 def test_majority_is_as_fast_with_one_killed():
-    with Mesh() as mesh, mesh.client("bravo") as client:
-        def broadcast():
-            answer = client.submit("hello", quorum=-1)
-            return answer.code == 0 and answer.have >= 2
-        median_seconds(broadcast, 300)
-        healthy = median_seconds(broadcast, 2000)
-        mesh.kill("charlie")
-        degraded = median_seconds(broadcast, 2000)
-        assert degraded < 1.2 * healthy + 20e-6, (healthy, degraded)
+    """A healthy mesh and one with a replica killed take turns, so that a slow moment of the machine
+    falls on both. The lower quartile of the rounds' p99 is compared: other load only adds."""
+    with Mesh() as healthy, Mesh() as degraded:
+        degraded.kill("charlie")
+        with healthy.client("bravo") as one, degraded.client("bravo") as other:
+            def broadcast(client):
+                answer = client.submit("hello", quorum=-1)
+                return answer.code == 0 and answer.have >= 2
+            rounds = [(_p99_seconds(lambda: broadcast(one), 200),
+                       _p99_seconds(lambda: broadcast(other), 200)) for _ in range(25)][1:]
+        p99 = [statistics.quantiles(column, n=4)[0] for column in zip(*rounds)]
+        assert p99[1] < 1.2 * p99[0] + 20e-6, rounds
 
 
 @twice
