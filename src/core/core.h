@@ -299,6 +299,7 @@ void zn_peer_link_up(struct zn_mesh *m, int peer);
 void zn_peer_writable(struct zn_mesh *m, int peer);
 void zn_peer_link_lost(struct zn_mesh *m, int peer);
 void zn_peer_link_failed(struct zn_mesh *m, int peer, enum zn_why why);
+void zn_peer_link_gap(struct zn_mesh *m, int peer);
 void zn_peer_tick(struct zn_mesh *m, int peer);
 /* We were not run for gap_us: nobody else is to blame for that time. */
 void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us);
@@ -326,6 +327,8 @@ void zn_row_give_up(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_why 
 /* What a change of the peer means for the rows that wait for it. */
 void zn_rows_peer_knows_us(struct zn_mesh *m, int peer);
 void zn_rows_peer_greeted(struct zn_mesh *m, int peer);
+/* Send all that is in flight once more: some of it, or its answers, are lost. */
+void zn_rows_resend(struct zn_mesh *m, int peer);
 void zn_rows_link_lost(struct zn_mesh *m, int peer);
 void zn_rows_peer_down(struct zn_mesh *m, int peer, enum zn_why why);
 bool zn_row_may_leave(struct zn_mesh *m, int peer);

@@ -38,6 +38,11 @@
     X(served_full, "requests", "requests refused because the dedup window was full")               \
     X(calls_full, "requests", "requests refused because the request table was full")               \
     X(queue_full, "rows", "rows never sent because the peer's queue was full")                     \
+    X(gap, "gaps", "gaps in the sequence numbers of a publisher, reported to it")                  \
+    X(gap_reported, "gaps", "gaps that a subscriber of ours has reported: what is open is resent") \
+    X(sequence_back, "messages", "publications whose sequence number jumped back")                 \
+    X(bad_topic, "messages", "subscriptions, or messages to the publisher, that are none of ours") \
+    X(bad_ack, "messages", "messages on the ack port that are malformed or of no subscriber")      \
     X(closing, "requests", "requests refused because the replica is closing")                      \
     X(retries, "messages", "requests sent again to a replica")                                     \
     X(answers_lost, "answers", "answers that could not be handed to their connection")             \

@@ -244,6 +244,7 @@ static void dispatch(struct zn_mesh *m, const struct zn_event *in)
     case ZN_EV_LINK_LOST: zn_peer_link_lost(m, in->peer); return;
     case ZN_EV_LINK_FAILED: zn_peer_link_failed(m, in->peer, in->why); return;
     case ZN_EV_LINK_WRITABLE: zn_peer_writable(m, in->peer); return;
+    case ZN_EV_LINK_GAP: zn_peer_link_gap(m, in->peer); return;
     case ZN_EV_SEND_FAILED: zn_flush_failed(m, in->peer); return;
     case ZN_EV_LINK_MSG: link_message(m, in->peer, in->msg); return;
     case ZN_EV_ROUTE_MSG: zn_serve(m, in->route, in->msg); return;

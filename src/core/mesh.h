@@ -97,6 +97,7 @@ enum zn_event_type {
     ZN_EV_LINK_LOST,     /* peer: the connection is gone, a new one is being tried */
     ZN_EV_LINK_FAILED,   /* peer, why: the try failed, more will follow */
     ZN_EV_LINK_WRITABLE, /* peer: takes more again, after SEND_FAILED */
+    ZN_EV_LINK_GAP,      /* peer: it has missed something that was sent */
     ZN_EV_SEND_FAILED,   /* peer: the frame that the last step emitted for it was not taken */
     ZN_EV_LINK_MSG,      /* peer, msg: came on the link to peer */
     ZN_EV_ROUTE_MSG,     /* route, msg: came on our port */

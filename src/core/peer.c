@@ -151,6 +151,12 @@ void zn_peer_link_failed(struct zn_mesh *m, int peer, enum zn_why why)
     peer_down(m, peer, why);
 }
 
+void zn_peer_link_gap(struct zn_mesh *m, int peer)
+{
+    zn_count(m, ZN_COUNT_gap_reported);
+    zn_rows_resend(m, peer);
+}
+
 /* Give up this link: what it is worth has been seen. */
 static void link_reset(struct zn_mesh *m, int peer, enum zn_why why)
 {

@@ -280,6 +280,16 @@ void zn_rows_peer_knows_us(struct zn_mesh *m, int peer)
     rows_each(m, &m->peers[peer].flight, peer, row_not_run_again);
 }
 
+static void row_resend(struct zn_mesh *m, uint32_t row, int peer)
+{
+    row_move(m, zn_row_call(m, row), peer, ZN_ROW_AGAIN);
+}
+
+void zn_rows_resend(struct zn_mesh *m, int peer)
+{
+    rows_each(m, &m->peers[peer].flight, peer, row_resend);
+}
+
 static void queued_row_unassign(struct zn_mesh *m, uint32_t row, int peer)
 {
     if (m->tracks[row].state == ZN_ROW_QUEUED)

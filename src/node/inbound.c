@@ -35,6 +35,8 @@ static void link_writable(void *arg, int peer)
     link_event(arg, ZN_EV_LINK_WRITABLE, peer, ZN_WHY_NONE);
 }
 
+static void link_gap(void *arg, int peer) { link_event(arg, ZN_EV_LINK_GAP, peer, ZN_WHY_NONE); }
+
 static enum zn_counter counter_of(enum zn_wire_error error)
 {
     switch (error) {
@@ -103,6 +105,7 @@ struct zn_sink zn_node_sink(zmqnet_node *node)
         .link_lost = link_lost,
         .link_failed = link_failed,
         .link_writable = link_writable,
+        .link_gap = link_gap,
         .link_bytes = link_bytes,
         .route_bytes = route_bytes,
         .count = count,

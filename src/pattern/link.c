@@ -2,7 +2,7 @@
 /*
  * One outgoing link. The loop's thread; nothing blocks.
  *
- * A link is one DEALER with one connection that libzmq is told never to make anew (RECONNECT_IVL -1):
+ * A link is one socket with one connection that libzmq is told never to make anew (RECONNECT_IVL -1):
  * a lost one is closed with its socket, so nothing of an earlier connection is ever read, and none
  * of libzmq's own recoveries, which are silent or missing, is relied on. With IMMEDIATE the socket
  * shows POLLOUT exactly while the connection stands and has room, so no monitor is needed.
@@ -103,12 +103,16 @@ static void lose(struct zn_link *l)
 static int open_socket(struct zn_link *l)
 {
     struct zn_links *ls = l->links;
-    int rc = zn_socket_make(ls->context, ZMQ_DEALER, ls->message_max,
+    int rc = zn_socket_make(ls->context, ls->socket_type, ls->message_max,
                             zn_address_is_ipv6(&l->address), &l->socket);
     if (rc != 0)
         return rc;
     zn_socket_set_int(l->socket, ZMQ_IMMEDIATE, 1);
     zn_socket_set_int(l->socket, ZMQ_RECONNECT_IVL, -1);
+    if (ls->socket_type == ZMQ_REQ) {
+        zn_socket_set_int(l->socket, ZMQ_REQ_RELAXED, 1);
+        zn_socket_set_int(l->socket, ZMQ_REQ_CORRELATE, 1);
+    }
     l->sent = l->sent_since_out = 0;
     l->owes_writable = l->dropping = false;
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)l->peer};
@@ -152,12 +156,12 @@ static void start_probe(struct zn_link *l)
 static void start_resolve(struct zn_link *l)
 {
     move(l, ZN_LINK_RESOLVE);
-    if (zn_address_numeric(l->replica->host, l->replica->port, &l->address) == 0) {
+    if (zn_address_numeric(l->host, l->port, &l->address) == 0) {
         start_probe(l);
         return;
     }
     arm(l, RESOLVE_US);
-    zn_resolver_ask(l->links->resolver, l->peer, l->replica->host, l->replica->port);
+    zn_resolver_ask(l->links->resolver, l->peer, l->host, l->port);
 }
 
 static void come_up(struct zn_link *l)
@@ -284,10 +288,10 @@ static void serve(struct zn_link *l)
 
 /* ---- public ---- */
 
-void zn_link_init(struct zn_link *l, struct zn_links *links, int peer,
-                  const struct zmqnet_replica *replica)
+void zn_link_init(struct zn_link *l, struct zn_links *links, int peer, const char *host,
+                  uint16_t port)
 {
-    *l = (struct zn_link){.links = links, .replica = replica, .peer = peer};
+    *l = (struct zn_link){.links = links, .host = host, .port = port, .peer = peer};
     zn_probe_init(&l->probe);
     zn_timer_init(&l->timer, (uint32_t)peer);
 }

@@ -17,7 +17,8 @@
 
 /* What the links of one carrier share. Bit i of a mask is the link to peer i. */
 struct zn_links {
-    void *context; /* libzmq's */
+    void *context;   /* libzmq's */
+    int socket_type; /* libzmq's: DEALER, REQ, PUSH */
     int epoll_fd;
     size_t message_max;
     const struct zn_sink *sink;
@@ -41,7 +42,8 @@ enum zn_link_state {
 
 struct zn_link {
     struct zn_links *links;
-    const struct zmqnet_replica *replica;
+    const char *host; /* of the peer */
+    uint16_t port;
     int peer;
     enum zn_link_state state;
     uint32_t generation; /* counts the sockets, to see that one was closed meanwhile */
@@ -59,8 +61,8 @@ struct zn_link {
 
 /* epoll's token of a link's descriptors is the peer. A stale report does no harm: all that it makes
  * a link do is look. */
-void zn_link_init(struct zn_link *l, struct zn_links *links, int peer,
-                  const struct zmqnet_replica *replica);
+void zn_link_init(struct zn_link *l, struct zn_links *links, int peer, const char *host,
+                  uint16_t port);
 /* Ends it; what was sent just before still leaves, for at most linger_ms. */
 void zn_link_end(struct zn_link *l, int linger_ms);
 

@@ -7,7 +7,10 @@
 
 #include <string.h>
 
-static const struct zn_pattern *const patterns[] = {&zn_pattern_router};
+static const struct zn_pattern *const patterns[] = {
+    &zn_pattern_router,
+    &zn_pattern_reqrep,
+};
 
 const struct zn_pattern *zn_pattern_find(const char *name)
 {

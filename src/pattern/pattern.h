@@ -28,6 +28,7 @@ struct zn_sink {
     void (*link_lost)(void *arg, int peer);
     void (*link_failed)(void *arg, int peer, enum zn_why why);
     void (*link_writable)(void *arg, int peer); /* after a send() that returned ZMQNET_EFULL */
+    void (*link_gap)(void *arg, int peer);      /* the peer says that it has missed something */
     void (*link_bytes)(void *arg, int peer, const void *bytes, size_t n);
     void (*route_bytes)(void *arg, zn_route route, const void *bytes, size_t n);
     void (*count)(void *arg, enum zn_counter counter); /* bad input, dropped */
@@ -47,6 +48,8 @@ struct zn_carrier; /* an open pattern; each pattern has its own */
 
 struct zn_pattern {
     const char *name;
+    const char *mixes_with; /* another pattern whose replicas it can talk to; NULL: none */
+    bool lock_step;         /* as in struct zn_mesh_config */
 
     /* Binds the port. Returns 0, ZMQNET_EADDRINUSE, ZMQNET_EADDR, ZMQNET_ENOFILE, ZMQNET_ESYSTEM,
      * ZMQNET_ENOMEM, and says more in *diag (never NULL). May block while our own address resolves. */
@@ -79,6 +82,7 @@ struct zn_pattern {
 };
 
 extern const struct zn_pattern zn_pattern_router;
+extern const struct zn_pattern zn_pattern_reqrep;
 
 /* By name, NULL if there is none. A NULL name means the default. */
 const struct zn_pattern *zn_pattern_find(const char *name);

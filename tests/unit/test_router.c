@@ -87,6 +87,13 @@ static void on_writable(void *arg, int peer)
     ((struct side *)arg)->writable++;
 }
 
+/* A link of this pattern loses nothing that it would know of. */
+static void on_gap(void *arg, int peer)
+{
+    (void)arg;
+    fail_msg("a gap on the link to %d", peer);
+}
+
 static void keep_text(char *text, const void *bytes, size_t n)
 {
     n = n < 63 ? n : 63;
@@ -137,7 +144,8 @@ static int try_open(struct side *s, const zmqnet_peers *peers, int self, struct 
         .message_max = MESSAGE_MAX,
         .epoll_fd = s->epoll_fd,
         .seed = 1,
-        .sink = {s, on_up, on_lost, on_failed, on_writable, on_link_bytes, on_route_bytes, on_count},
+        .sink = {s, on_up, on_lost, on_failed, on_writable, on_gap, on_link_bytes, on_route_bytes,
+                 on_count},
     };
     int rc = router->open(&config, &s->c, diag);
     if (rc != 0) {
