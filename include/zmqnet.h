@@ -107,7 +107,9 @@ struct zmqnet_replica {
     const char *endpoint; /* "tcp://HOST:PORT", where the others reach it */
     const char *host;     /* name or numeric address, without brackets */
     uint16_t port;
-    int64_t pid; /* the file's precedence id, -1: none */
+    int64_t pid;       /* the file's precedence id, -1: none */
+    uint16_t pub_port; /* pubsub publishes here; default: port + 1000; above 65535: port - 1000 */
+    uint16_t ack_port; /* pubsub takes acks here; default: port + 2000; above 65535: port - 2000 */
 };
 
 /* Read a peers file.
@@ -131,6 +133,13 @@ ZMQNET_API ZMQNET_CHECKED int zmqnet_peers_parse(const char *text, size_t text_b
 ZMQNET_API size_t zmqnet_peers_count(const zmqnet_peers *peers);
 ZMQNET_API const struct zmqnet_replica *zmqnet_peers_get(const zmqnet_peers *peers, size_t i);
 ZMQNET_API int zmqnet_peers_find(const zmqnet_peers *peers, const char *name);
+
+/* Whether pubsub can use the file: a pub_port or ack_port that has its default may be another port
+ * of the same host. Ports that the file itself gives twice are an error when it is read.
+ * diag       which two ports, and the remedy, if the result is ZMQNET_ECONFIG; may be NULL.
+ * Returns 0, ZMQNET_ECONFIG, ZMQNET_EINVAL. Any thread. Does not block. */
+ZMQNET_API ZMQNET_CHECKED int zmqnet_peers_check_ports(const zmqnet_peers *peers,
+                                                       struct zmqnet_diag *diag);
 
 /* Frees *peers and leaves NULL; *peers may be NULL. Nodes opened with it keep their own reference. */
 ZMQNET_API void zmqnet_peers_free(zmqnet_peers **peers);
@@ -240,7 +249,8 @@ typedef void (*zmqnet_on_event)(zmqnet_node *node, const struct zmqnet_event *ev
 struct zmqnet_options {
     const char *name;    /* the replica to be; NULL: a client */
     const char *via;     /* client: the only replica to talk to; NULL: any that is reached */
-    const char *pattern; /* "router"; NULL: the default, router */
+    const char *pattern; /* "router" (the default, also if NULL), "reqrep", "pubsub"; clients of
+                          * all are the same, and ignore it */
     size_t message_max;  /* largest body sent or taken, bytes, 1..64 MiB; 0: ZMQNET_MESSAGE_MAX */
     zmqnet_handler handler; /* NULL: every message is acked */
     void *handler_arg;

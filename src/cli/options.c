@@ -50,7 +50,7 @@ const struct zn_option zn_option_rows[] = {
      "its view: a row per peer (default: ask each replica)", 0, 0},
     {"uptime", 'u', DURATION, ON(serve), AT(uptime_us), "DUR", NULL, "end after this time",
      1, YEAR_US},
-    {"pattern", 0, CHOICE, ON(serve) | ON(up), AT(pattern), "router", "router",
+    {"pattern", 0, CHOICE, ON(serve) | ON(up), AT(pattern), "router|reqrep|pubsub", "router",
      "the ZeroMQ pattern between replicas", 0, 0},
     {"restart", 0, FLAG, ON(up), AT(restart), NULL, NULL,
      "start a replica that died again", 0, 0},

@@ -75,7 +75,7 @@ static const char *status_why(struct zn_mesh *m, const struct zn_call *c)
         return zmqnet_error_text(c->status);
     int peer = zn_is_client(m) ? c->via : c->target;
     enum zn_why why = zn_call_track(m, c, peer)->why;
-    return why == ZN_WHY_NONE ? zmqnet_error_text(c->status) : zn_why_text(why);
+    return why == ZN_WHY_NONE ? zmqnet_error_text(c->status) : zn_peer_cause(m, peer, why);
 }
 
 /* `receipt`: the coordinator's answer to a client, NULL: what we know ourselves. */

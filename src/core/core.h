@@ -7,6 +7,7 @@
  *   table.c    the request table: slots, and what gives way when it is full
  *   call.c     how a call begins, and whom it goes to
  *   reply.c    what comes back
+ *   original.c a peer that is the original program
  *   complete.c quorum, receipts, the one completion
  *   deadline.c attempts, deadlines, the end
  *   rows.c     what becomes of a call at one peer; the queue and the flight of each peer
@@ -150,6 +151,12 @@ struct zn_ages {
 
 /* ---- peers ---- */
 
+/* Where a message on our port came from. */
+struct zn_from {
+    zn_route route; /* of its answer */
+    uint64_t connection;
+};
+
 enum zn_greeting {
     ZN_GREET_NO_LINK,
     ZN_GREET_ASKED, /* our hello is out */
@@ -173,11 +180,15 @@ struct zn_peer {
     uint32_t rtt_us;
     struct zn_timer timer;
 
-    uint64_t noted_us; /* when a hello of it was last logged */
-    zn_route in_route; /* the connection on which it said hello to us; 0: none */
+    uint64_t noted_us;      /* when a hello of it was last logged */
+    uint64_t in_connection; /* on which it said hello to us; 0: none */
     uint64_t in_life, in_heard_us;
-    zn_route rival_route; /* a hello of another life that waits for proof that ours is dead */
+    struct zn_from rival; /* a hello of another life that waits for proof that ours is dead */
     uint64_t rival_life;
+
+    bool original;             /* on this link it is the original program */
+    char patterns[ZN_WHY_MAX]; /* which one it speaks and which one we do, if they do not fit */
+    uint64_t misfit_us;        /* when its hello on our port said so; 0: never */
 
     struct zn_row_list queue, flight;
     uint32_t frame[ZN_BATCH_MESSAGES_MAX]; /* rows of the frame that was emitted last */
@@ -191,7 +202,7 @@ struct zn_peer {
 
 struct zn_mesh {
     const zmqnet_peers *peer_file;
-    const char *self_name, *pattern;
+    const char *self_name, *pattern, *pattern_too;
     uint32_t n;
     int self, via_only;
     uint64_t life, opened_us, now_us, seq;
@@ -308,9 +319,26 @@ void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg)
 void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg);
 void zn_peer_hello_again(struct zn_mesh *m, int peer);
 /* A hello, ping or bye that came on our port. */
-void zn_peer_hello_asked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg);
+void zn_peer_hello_asked(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg);
 void zn_peers_say_bye(struct zn_mesh *m);
-void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg);
+void zn_peer_bye(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg);
+/* The text of a cause that is about a peer; -1: about none that is known. */
+const char *zn_peer_cause(const struct zn_mesh *m, int peer, enum zn_why why);
+/* In lock step: is a hello or ping out that a request would make us lose the answer of? */
+bool zn_peer_is_asked(const struct zn_mesh *m, int peer);
+void zn_peer_update_timer(struct zn_mesh *m, int peer);
+/* What answers our hello there is none that we can work with. */
+void zn_peer_refuse_link(struct zn_mesh *m, int peer, enum zn_why fault);
+/* Its hello, of whatever kind, has come. */
+void zn_peer_greeted(struct zn_mesh *m, int peer, uint64_t life);
+
+/* original.c */
+/* A message without a kind on our link. */
+void zn_original_answer(struct zn_mesh *m, int peer, struct zn_msg *msg);
+void zn_original_asked(struct zn_mesh *m, int peer);
+void zn_original_not_asked(struct zn_mesh *m, int peer);
+/* May this be sent to it? If not, the row is settled. */
+bool zn_original_takes(struct zn_mesh *m, struct zn_call *c, int peer);
 
 /* rows.c */
 void zn_row_list_init(struct zn_row_list *list);
@@ -393,7 +421,7 @@ void zn_call_drop_wire(struct zn_call *c);
 void zn_calls_close(struct zn_mesh *m);
 
 /* serve.c */
-void zn_serve(struct zn_mesh *m, zn_route route, struct zn_msg *msg);
+void zn_serve(struct zn_mesh *m, const struct zn_from *from, struct zn_msg *msg);
 void zn_serve_answer(struct zn_mesh *m, uint64_t token, int code, struct zn_blob *reply);
 bool zn_is_replica_origin(const struct zn_mesh *m, uint64_t origin);
 /* Its call is complete: the receipt is due. */

@@ -90,13 +90,14 @@ void zn_call_drop_wire(struct zn_call *c)
     c->lives_n = 0;
 }
 
-/* Put what was sent and not answered into the queues again. */
+/* Put what was sent and not answered into the queues again. The original program would run it again. */
 static void resend(struct zn_mesh *m, struct zn_call *c, bool only_refused)
 {
     zn_call_drop_wire(c);
     for (int p = 0; p < (int)m->n; p++) {
         const struct zn_track *t = zn_call_track(m, c, p);
-        if (t->state == ZN_ROW_SENT && (!only_refused || t->not_run))
+        bool asks = !only_refused || t->not_run, twice = c->idempotent || !m->peers[p].original;
+        if (t->state == ZN_ROW_SENT && asks && twice)
             zn_row_again(m, c, p);
     }
 }

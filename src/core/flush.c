@@ -17,6 +17,9 @@
 /* Part of the caller's time that a coordinator keeps for its receipt to come back. */
 #define MARGIN_MAX_US (100 * ZN_MS)
 
+/* What comes of a row at most: it leaves, or it is settled and with it the call. */
+#define ROW_ACTIONS_MAX 2
+
 /* ---- requests ---- */
 
 static uint64_t life_for(const struct zn_mesh *m, const struct zn_track *t, int peer)
@@ -124,8 +127,11 @@ static void flush_requests(struct zn_mesh *m, int peer)
     struct zn_peer *p = &m->peers[peer];
     struct zn_action *last = NULL;
     size_t bytes = 0;
-    while (p->frame_n < ZN_BATCH_MESSAGES_MAX && room_for(m, 1) && zn_row_may_leave(m, peer)) {
+    while (p->frame_n < ZN_BATCH_MESSAGES_MAX && room_for(m, ROW_ACTIONS_MAX) &&
+           zn_row_may_leave(m, peer)) {
         struct zn_call *c = zn_row_call(m, p->queue.head);
+        if (p->original && !zn_original_takes(m, c, peer))
+            continue;
         bytes += zn_blob_bytes(c->body) + ZN_MESSAGE_HEAD_MAX;
         if (last && bytes > ZN_BATCH_BYTES_MAX)
             break;
@@ -144,6 +150,8 @@ void zn_flush_failed(struct zn_mesh *m, int peer)
     p->blocked = true;
     while (p->frame_n > 0)
         zn_row_unsend(m, p->frame[--p->frame_n]);
+    if (p->original)
+        zn_original_not_asked(m, peer);
     zn_rows_update_sendable(m, peer);
 }
 

@@ -37,7 +37,8 @@ void zn_note_peer(struct zn_mesh *m, enum zn_note_id id, int peer, enum zn_why w
 {
     struct zn_action *a = zn_emit(m, ZN_ACT_NOTE);
     a->peer = peer;
-    a->note = (struct zn_note){.id = id, .peer = peer, .why = why};
+    a->note =
+        (struct zn_note){.id = id, .peer = peer, .why = why, .cause = zn_peer_cause(m, peer, why)};
 }
 
 struct zn_msg zn_message(const struct zn_mesh *m, enum zn_type type, enum zn_kind kind)
@@ -93,6 +94,8 @@ static void limits_fill(struct zn_mesh_config *c)
         c->queue_messages_max = ZN_QUEUE_MESSAGES_MAX;
     if (c->window_messages_max == 0)
         c->window_messages_max = ZN_WINDOW_MESSAGES_MAX;
+    if (c->lock_step)
+        c->window_messages_max = 1;
     if (c->call_bytes_max == 0)
         c->call_bytes_max = ZN_CALL_BYTES_MAX;
     if (c->served_bytes_max == 0)
@@ -137,6 +140,7 @@ int zn_mesh_open(const struct zn_mesh_config *config, uint64_t now_us, struct zn
     m->via_only = config->via;
     m->self_name = m->self < 0 ? "" : config->peers->replicas[m->self].name;
     m->pattern = config->pattern;
+    m->pattern_too = config->pattern_too;
     m->life = config->life;
     m->opened_us = m->now_us = now_us;
     m->calls_free = ZN_NONE;
@@ -223,6 +227,7 @@ static void link_message(struct zn_mesh *m, int peer, struct zn_msg *msg)
     case ZN_HELLO: zn_peer_hello_answer(m, peer, msg); return;
     case ZN_PONG: zn_peer_pong(m, peer, msg); return;
     case ZN_REPLY: zn_call_reply(m, peer, msg); return;
+    case ZN_LEGACY: zn_original_answer(m, peer, msg); return;
     default: zn_count_bad(m, ZN_COUNT_unknown_kind, peer);
     }
 }
@@ -247,7 +252,9 @@ static void dispatch(struct zn_mesh *m, const struct zn_event *in)
     case ZN_EV_LINK_GAP: zn_peer_link_gap(m, in->peer); return;
     case ZN_EV_SEND_FAILED: zn_flush_failed(m, in->peer); return;
     case ZN_EV_LINK_MSG: link_message(m, in->peer, in->msg); return;
-    case ZN_EV_ROUTE_MSG: zn_serve(m, in->route, in->msg); return;
+    case ZN_EV_ROUTE_MSG:
+        zn_serve(m, &(struct zn_from){in->route, in->connection}, in->msg);
+        return;
     case ZN_EV_CALL: zn_call_begin(m, in->call); return;
     case ZN_EV_ANSWER: zn_serve_answer(m, in->token, in->code, in->body); return;
     case ZN_EV_COUNT:

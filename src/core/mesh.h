@@ -14,7 +14,8 @@
  *
  * Links. To each peer there is one outgoing link, named by the peer's index in the peers file:
  * requests leave there and their answers come back there. What arrives on our own port has a route
- * instead: a handle that an answer is given to. Routes are never assumed to be alive.
+ * instead: a handle that an answer is given to. Routes are never assumed to be alive. On one connection
+ * there may be many, since a correlated REQ makes a new one with each question.
  */
 #ifndef ZN_CORE_MESH_H
 #define ZN_CORE_MESH_H
@@ -48,6 +49,8 @@ typedef uint64_t zn_route; /* 0: none */
     X(STRANGER, "its peers file does not have us, or ours not it")                                 \
     X(VERSION, "another protocol version")                                                         \
     X(PATTERN, "another pattern")                                                                  \
+    X(ORIGINAL, "the original program answers there, and takes questions of reqrep only")          \
+    X(NOT_TEXT, "not text, and the original program takes nothing else")                           \
     X(CLASH, "two replicas under one name")                                                        \
     X(QUEUE_FULL, "queue full")                                                                    \
     X(PEER_FULL, "its tables are full")                                                            \
@@ -100,7 +103,7 @@ enum zn_event_type {
     ZN_EV_LINK_GAP,      /* peer: it has missed something that was sent */
     ZN_EV_SEND_FAILED,   /* peer: the frame that the last step emitted for it was not taken */
     ZN_EV_LINK_MSG,      /* peer, msg: came on the link to peer */
-    ZN_EV_ROUTE_MSG,     /* route, msg: came on our port */
+    ZN_EV_ROUTE_MSG,     /* route, connection, msg: came on our port */
     ZN_EV_CALL,          /* call */
     ZN_EV_ANSWER,        /* token, code, body: the handler's */
     ZN_EV_COUNT,         /* counter, peer: something bad came by and was dropped */
@@ -115,7 +118,8 @@ struct zn_event {
     int peer;
     enum zn_why why;
     zn_route route;
-    struct zn_msg *msg; /* borrowed */
+    uint64_t connection; /* ROUTE_MSG: the same for all that comes on one connection, never 0 */
+    struct zn_msg *msg;  /* borrowed */
     const struct zn_call_spec *call;
     uint64_t token;
     int code;
@@ -158,6 +162,7 @@ struct zn_note {
     enum zn_note_id id;
     int peer; /* -1: none */
     enum zn_why why;
+    const char *cause;       /* the text of why */
     enum zn_counter counter; /* BAD_INPUT: under which it was counted */
     uint64_t count;          /* BAD_INPUT: how many since the last such note */
 };
@@ -209,8 +214,11 @@ struct zn_mesh_config {
     uint64_t life;             /* and origin; not 0, random, new each time */
     uint64_t seed;             /* of jitter */
     const char *pattern;       /* static text, as hello says it */
-    size_t message_max;        /* bytes */
-    uint32_t calls_max;        /* 0: the maximum of limits.h, for each of these */
+    const char *pattern_too;   /* another one that a peer may say; NULL: none */
+    bool lock_step; /* a link carries one question at a time: a new one gives up the answer to the
+                     * one before. Replicas of the original program can be peers then */
+    size_t message_max; /* bytes */
+    uint32_t calls_max; /* 0: the maximum of limits.h, for each of these */
     uint32_t served_max;
     uint32_t origins_max;
     uint32_t queue_messages_max;

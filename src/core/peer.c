@@ -19,6 +19,9 @@
 #include <assert.h>
 #include <string.h>
 
+/* For so long what a hello on our port said of its pattern explains why our own link fails. */
+#define MISFIT_US (5 * ZN_SECOND)
+
 static const bool moves[ZMQNET_LOCAL + 1][ZMQNET_LOCAL + 1] = {
     [ZMQNET_CONNECTING] = {[ZMQNET_UP] = true, [ZMQNET_DOWN] = true},
     [ZMQNET_UP] = {[ZMQNET_CONNECTING] = true, [ZMQNET_DOWN] = true},
@@ -48,11 +51,12 @@ static void peer_down(struct zn_mesh *m, int peer, enum zn_why why)
 {
     state_move(m, peer, ZMQNET_DOWN, why);
     zn_rows_peer_down(m, peer, why);
-    if (m->peers[peer].rival_route)
+    if (m->peers[peer].rival.route)
         rival_accept(m, peer);
 }
 
-static void timer_update(struct zn_mesh *m, int peer)
+/* The original program is not pinged: a request is what it answers. */
+void zn_peer_update_timer(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
     switch (p->greeting) {
@@ -60,6 +64,10 @@ static void timer_update(struct zn_mesh *m, int peer)
     case ZN_GREET_ASKED: zn_timer_set(&m->heap, &p->timer, p->asked_us + ZN_HELLO_US); return;
     case ZN_GREET_DONE: break;
     case ZN_GREETINGS: assert(false);
+    }
+    if (p->original && !p->pinging) {
+        zn_timer_clear(&m->heap, &p->timer);
+        return;
     }
     uint64_t since_us = p->heard_us > p->asked_us || !p->pinging ? p->heard_us : p->asked_us;
     zn_timer_set(&m->heap, &p->timer, since_us + (p->pinging ? ZN_SILENT_US : ZN_PING_US));
@@ -76,8 +84,9 @@ static void greeting_move(struct zn_mesh *m, int peer, enum zn_greeting to)
     assert(allowed[p->greeting][to]);
     p->greeting = to;
     p->pinging = p->asked_again = false;
+    p->original = p->original && to == ZN_GREET_DONE;
     zn_rows_update_sendable(m, peer);
-    timer_update(m, peer);
+    zn_peer_update_timer(m, peer);
 }
 
 void zn_peer_open(struct zn_mesh *m, int peer)
@@ -121,6 +130,7 @@ void zn_peer_hello_again(struct zn_mesh *m, int peer)
     if (m->peers[peer].asked_again)
         return;
     m->peers[peer].asked_again = true;
+    zn_rows_update_sendable(m, peer);
     say_hello(m, peer);
 }
 
@@ -141,14 +151,17 @@ void zn_peer_link_lost(struct zn_mesh *m, int peer)
     if (p->state == ZMQNET_UP)
         state_move(m, peer, ZMQNET_CONNECTING, ZN_WHY_RESET);
     zn_rows_link_lost(m, peer);
-    if (p->rival_route)
+    if (p->rival.route)
         rival_accept(m, peer);
 }
 
+/* A peer of another pattern may not listen where we look for it: what it said on our port tells more. */
 void zn_peer_link_failed(struct zn_mesh *m, int peer, enum zn_why why)
 {
+    const struct zn_peer *p = &m->peers[peer];
+    bool misfit = p->misfit_us != 0 && m->now_us - p->misfit_us < MISFIT_US;
     greeting_move(m, peer, ZN_GREET_NO_LINK);
-    peer_down(m, peer, why);
+    peer_down(m, peer, misfit ? ZN_WHY_PATTERN : why);
 }
 
 void zn_peer_link_gap(struct zn_mesh *m, int peer)
@@ -178,6 +191,34 @@ static enum zn_why refusal_why(int code)
     }
 }
 
+static bool pattern_fits(const struct zn_mesh *m, const char *pattern)
+{
+    return strcmp(pattern, m->pattern) == 0 ||
+           (m->pattern_too && strcmp(pattern, m->pattern_too) == 0);
+}
+
+static void misfit_keep(struct zn_mesh *m, int peer, const char *pattern)
+{
+    struct zn_peer *p = &m->peers[peer];
+    const char *const words[] = {p->name,   " speaks ",   pattern[0] ? pattern : "no pattern",
+                                 ", ",      m->self_name, " speaks ",
+                                 m->pattern};
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        size_t n = strlen(words[i]), room = sizeof p->patterns - 1 - at;
+        n = n < room ? n : room;
+        memcpy(p->patterns + at, words[i], n);
+        at += n;
+    }
+    p->patterns[at] = '\0';
+}
+
+const char *zn_peer_cause(const struct zn_mesh *m, int peer, enum zn_why why)
+{
+    bool known = why == ZN_WHY_PATTERN && peer >= 0 && m->peers[peer].patterns[0] != '\0';
+    return known ? m->peers[peer].patterns : zn_why_text(why);
+}
+
 static enum zn_why hello_fault(const struct zn_mesh *m, int peer, const struct zn_msg *msg)
 {
     if (msg->life == m->life)
@@ -188,7 +229,7 @@ static enum zn_why hello_fault(const struct zn_mesh *m, int peer, const struct z
         return ZN_WHY_NAME;
     if (msg->version != ZN_PROTOCOL_VERSION || msg->life == 0)
         return ZN_WHY_VERSION;
-    if (!zn_is_client(m) && strcmp(msg->pattern, m->pattern) != 0)
+    if (!zn_is_client(m) && !pattern_fits(m, msg->pattern))
         return ZN_WHY_PATTERN;
     return ZN_WHY_NONE;
 }
@@ -209,11 +250,11 @@ static void life_learn(struct zn_mesh *m, int peer, uint64_t life)
     struct zn_peer *p = &m->peers[peer];
     if (p->life == life)
         return;
-    if (p->life != 0)
+    if (p->life != 0 && !p->original)
         zn_note_peer(m, ZN_NOTE_PEER_RESTARTED, peer, ZN_WHY_RESTARTED);
     p->life = life;
     if (p->in_life != life)
-        p->in_route = 0;
+        p->in_connection = 0;
 }
 
 static void rtt_sample(struct zn_peer *p, uint64_t rtt_us)
@@ -222,34 +263,63 @@ static void rtt_sample(struct zn_peer *p, uint64_t rtt_us)
     p->rtt_us = p->rtt_us == 0 ? sample : p->rtt_us - p->rtt_us / 8 + sample / 8;
 }
 
+void zn_peer_refuse_link(struct zn_mesh *m, int peer, enum zn_why fault)
+{
+    bool clash = fault == ZN_WHY_CLASH;
+    zn_count(m, ZN_COUNT_hello_refused);
+    zn_note_peer(m, clash ? ZN_NOTE_NAME_CLASH : ZN_NOTE_HELLO_REFUSED, peer, fault);
+    link_reset(m, peer, fault);
+}
+
+void zn_peer_greeted(struct zn_mesh *m, int peer, uint64_t life)
+{
+    struct zn_peer *p = &m->peers[peer];
+    rtt_sample(p, m->now_us - p->asked_us);
+    life_learn(m, peer, life);
+    greeting_move(m, peer, ZN_GREET_DONE);
+    state_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
+    zn_rows_peer_greeted(m, peer);
+    zn_calls_assign(m);
+}
+
 void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg)
 {
     struct zn_peer *p = &m->peers[peer];
     enum zn_why fault = hello_fault(m, peer, msg);
+    if (fault == ZN_WHY_PATTERN)
+        misfit_keep(m, peer, msg->pattern);
     if (fault != ZN_WHY_NONE) {
-        zn_count(m, ZN_COUNT_hello_refused);
-        bool clash = fault == ZN_WHY_CLASH;
-        zn_note_peer(m, clash ? ZN_NOTE_NAME_CLASH : ZN_NOTE_HELLO_REFUSED, peer, fault);
-        link_reset(m, peer, fault);
+        zn_peer_refuse_link(m, peer, fault);
         return;
     }
     config_compare(m, peer, msg);
     if (p->greeting == ZN_GREET_ASKED) {
-        rtt_sample(p, m->now_us - p->asked_us);
-        life_learn(m, peer, msg->life);
-        greeting_move(m, peer, ZN_GREET_DONE);
-        state_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
-        zn_rows_peer_greeted(m, peer);
-        zn_calls_assign(m);
+        zn_peer_greeted(m, peer, msg->life);
     } else if (p->asked_again && msg->life == p->life) {
         p->asked_again = false;
         zn_rows_peer_knows_us(m, peer);
+        zn_rows_update_sendable(m, peer);
     } else {
         zn_count_bad(m, ZN_COUNT_unasked_reply, peer);
     }
 }
 
 /* ---- liveness ---- */
+
+bool zn_peer_is_asked(const struct zn_mesh *m, int peer)
+{
+    const struct zn_peer *p = &m->peers[peer];
+    return m->limits.lock_step && (p->pinging || p->asked_again);
+}
+
+/* In lock step the ping came in between: the answers to what was asked before it are lost. */
+static void ask_on(struct zn_mesh *m, int peer)
+{
+    zn_rows_resend(m, peer);
+    zn_rows_update_sendable(m, peer);
+    if (m->peers[peer].asked_again)
+        say_hello(m, peer);
+}
 
 void zn_peer_heard(struct zn_mesh *m, int peer)
 {
@@ -270,11 +340,13 @@ void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg)
         return;
     rtt_sample(p, m->now_us - p->asked_us);
     p->pinging = false;
-    timer_update(m, peer);
+    zn_peer_update_timer(m, peer);
     if (p->state == ZMQNET_DOWN && p->why == ZN_WHY_LEFT)
         state_move(m, peer, ZMQNET_UP, ZN_WHY_NONE); /* the bye was not its own */
-    if (p->rival_route && msg->life == p->life)
+    if (p->rival.route && msg->life == p->life)
         rival_refuse(m, peer);
+    if (m->limits.lock_step)
+        ask_on(m, peer);
 }
 
 static void ping(struct zn_mesh *m, int peer)
@@ -283,8 +355,9 @@ static void ping(struct zn_mesh *m, int peer)
     p->pinging = true;
     p->asked_us = m->now_us;
     p->ping_seq++;
-    timer_update(m, peer);
-    if (p->blocked)
+    zn_peer_update_timer(m, peer);
+    zn_rows_update_sendable(m, peer);
+    if (p->blocked || p->original)
         return;
     struct zn_msg msg = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, ZN_PING);
     msg.life = m->life;
@@ -296,7 +369,7 @@ static void ping(struct zn_mesh *m, int peer)
 static void silent(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
-    bool lives = p->in_route != 0 && m->now_us - p->in_heard_us < ZN_SILENT_US;
+    bool lives = p->in_connection != 0 && m->now_us - p->in_heard_us < ZN_SILENT_US;
     if (lives) {
         link_reset(m, peer, ZN_WHY_SILENT);
         return;
@@ -330,7 +403,7 @@ void zn_peer_tick(struct zn_mesh *m, int peer)
     else if (p->pinging && quiet_us >= ZN_SILENT_US)
         silent(m, peer);
     else
-        timer_update(m, peer);
+        zn_peer_update_timer(m, peer);
 }
 
 void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us)
@@ -341,7 +414,7 @@ void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us)
             continue;
         p->heard_us = p->heard_us + gap_us < m->now_us ? p->heard_us + gap_us : m->now_us;
         p->asked_us = p->asked_us + gap_us < m->now_us ? p->asked_us + gap_us : m->now_us;
-        timer_update(m, i);
+        zn_peer_update_timer(m, i);
     }
 }
 
@@ -372,39 +445,40 @@ static void hello_refuse(struct zn_mesh *m, zn_route route, const char *to, int 
     hello_reply(m, route, to, code);
 }
 
-static void in_accept(struct zn_mesh *m, int peer, zn_route route, uint64_t life)
+static void in_accept(struct zn_mesh *m, int peer, const struct zn_from *from, uint64_t life)
 {
     struct zn_peer *p = &m->peers[peer];
-    p->in_route = route;
+    p->in_connection = from->connection;
     p->in_life = life;
     p->in_heard_us = m->now_us;
-    hello_reply(m, route, p->name, 0);
+    p->misfit_us = 0;
+    hello_reply(m, from->route, p->name, 0);
 }
 
 static void rival_accept(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
-    zn_route route = p->rival_route;
-    p->rival_route = 0;
-    in_accept(m, peer, route, p->rival_life);
+    struct zn_from from = p->rival;
+    p->rival.route = 0;
+    in_accept(m, peer, &from, p->rival_life);
 }
 
 static void rival_refuse(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
-    zn_route route = p->rival_route;
-    p->rival_route = 0;
+    zn_route route = p->rival.route;
+    p->rival.route = 0;
     zn_count(m, ZN_COUNT_name_clash);
     hello_refuse(m, route, p->name, peer, ZMQNET_ECLASH, ZN_WHY_CLASH);
 }
 
 /* Is another life under this name known to be alive? Ask it, and decide when it has answered. */
-static bool rival_wait(struct zn_mesh *m, int peer, zn_route route, uint64_t life)
+static bool rival_wait(struct zn_mesh *m, int peer, const struct zn_from *from, uint64_t life)
 {
     struct zn_peer *p = &m->peers[peer];
     if (p->state != ZMQNET_UP || p->life == life)
         return false;
-    p->rival_route = route;
+    p->rival = *from;
     p->rival_life = life;
     if (!p->pinging)
         ping(m, peer);
@@ -433,10 +507,10 @@ static int hello_code(const struct zn_mesh *m, const struct zn_msg *msg, int pee
     if (peer < 0)
         return ZMQNET_ENOPEER;
     *why = ZN_WHY_PATTERN;
-    return strcmp(msg->pattern, m->pattern) == 0 ? 0 : ZMQNET_EPATTERN;
+    return pattern_fits(m, msg->pattern) ? 0 : ZMQNET_EPATTERN;
 }
 
-void zn_peer_hello_asked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+void zn_peer_hello_asked(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg)
 {
     enum zn_why why;
     bool client = msg->sender[0] == '\0';
@@ -444,21 +518,25 @@ void zn_peer_hello_asked(struct zn_mesh *m, zn_route route, const struct zn_msg 
     int code = hello_code(m, msg, peer, &why);
     if (code == ZMQNET_ECLASH)
         zn_count(m, ZN_COUNT_name_clash);
+    if (code == ZMQNET_EPATTERN) {
+        misfit_keep(m, peer, msg->pattern);
+        m->peers[peer].misfit_us = m->now_us;
+    }
     if (code != 0) {
-        hello_refuse(m, route, msg->sender, peer, code, why);
+        hello_refuse(m, from->route, msg->sender, peer, code, why);
     } else if (client) {
-        hello_reply(m, route, "", 0);
+        hello_reply(m, from->route, "", 0);
     } else {
         config_compare(m, peer, msg);
-        if (!rival_wait(m, peer, route, msg->life))
-            in_accept(m, peer, route, msg->life);
+        if (!rival_wait(m, peer, from, msg->life))
+            in_accept(m, peer, from, msg->life);
     }
 }
 
 void zn_peers_say_bye(struct zn_mesh *m)
 {
     for (int p = 0; p < (int)m->n; p++) {
-        if (m->peers[p].greeting != ZN_GREET_DONE)
+        if (m->peers[p].greeting != ZN_GREET_DONE || m->peers[p].original)
             continue;
         struct zn_msg bye = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, ZN_BYE);
         bye.life = m->life;
@@ -467,7 +545,7 @@ void zn_peers_say_bye(struct zn_mesh *m)
 }
 
 /* It has finished: nothing is asked of it any more, and a client's ids may be forgotten. */
-void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+void zn_peer_bye(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg)
 {
     if (msg->sender[0] == '\0') {
         if (!zn_is_replica_origin(m, msg->life))
@@ -476,9 +554,9 @@ void zn_peer_bye(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
     }
     for (int i = 0; i < (int)m->n; i++) {
         struct zn_peer *p = &m->peers[i];
-        if (p->in_route != route || strcmp(msg->sender, p->name) != 0)
+        if (p->in_connection != from->connection || strcmp(msg->sender, p->name) != 0)
             continue;
-        p->in_route = 0;
+        p->in_connection = 0;
         p->ping_seq++; /* a pong to an earlier ping proves nothing any more */
         if (p->life == msg->life)
             peer_down(m, i, ZN_WHY_LEFT);

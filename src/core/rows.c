@@ -117,7 +117,8 @@ bool zn_row_may_leave(struct zn_mesh *m, int peer)
 void zn_rows_update_sendable(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
-    bool yes = p->greeting == ZN_GREET_DONE && !p->blocked && zn_row_may_leave(m, peer);
+    bool yes = p->greeting == ZN_GREET_DONE && !p->blocked && !zn_peer_is_asked(m, peer) &&
+               zn_row_may_leave(m, peer);
     m->sendable = yes ? m->sendable | zn_bit(peer) : m->sendable & ~zn_bit(peer);
 }
 
@@ -158,6 +159,8 @@ void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer)
     t->life = p->life;
     t->sent_us = m->now_us;
     p->sent++;
+    if (p->original)
+        zn_original_asked(m, peer);
 }
 
 /* The transport did not take the frame: undo zn_row_sent(), so that what never left can still be
@@ -211,7 +214,7 @@ void zn_row_settle(struct zn_mesh *m, struct zn_call *c, int peer, enum zmqnet_o
     row_move(m, c, peer, ZN_ROW_SETTLED);
     t->why = why;
     r->outcome = outcome;
-    r->why = zn_why_text(why);
+    r->why = zn_peer_cause(m, peer, why);
     if (outcome != ZMQNET_UNACKED && outcome != ZMQNET_NEVER_SENT)
         r->rtt_us = (uint32_t)(m->now_us - t->sent_us);
     if (peer != m->self)
@@ -244,7 +247,8 @@ static void row_meets_life(struct zn_mesh *m, uint32_t row, int peer)
         if (t->state == ZN_ROW_SENT)
             row_move(m, c, peer, ZN_ROW_AGAIN);
     } else {
-        zn_row_settle(m, c, peer, ZMQNET_UNACKED, ZN_WHY_RESTARTED);
+        bool original = m->peers[peer].original; /* each connection to one is taken for a life */
+        zn_row_settle(m, c, peer, ZMQNET_UNACKED, original ? ZN_WHY_RESET : ZN_WHY_RESTARTED);
     }
 }
 
@@ -280,9 +284,11 @@ void zn_rows_peer_knows_us(struct zn_mesh *m, int peer)
     rows_each(m, &m->peers[peer].flight, peer, row_not_run_again);
 }
 
+/* One that was not run was answered, and waits for its time. */
 static void row_resend(struct zn_mesh *m, uint32_t row, int peer)
 {
-    row_move(m, zn_row_call(m, row), peer, ZN_ROW_AGAIN);
+    if (!m->tracks[row].not_run)
+        row_move(m, zn_row_call(m, row), peer, ZN_ROW_AGAIN);
 }
 
 void zn_rows_resend(struct zn_mesh *m, int peer)

@@ -121,23 +121,23 @@ static bool refuse_forged(struct zn_mesh *m, zn_route route, const struct zn_msg
 /* ---- a request to our handler ---- */
 
 /* The peer that said hello on this connection, -1: nobody did. */
-static int peer_of_route(struct zn_mesh *m, zn_route route)
+static int peer_of(struct zn_mesh *m, const struct zn_from *from)
 {
     for (int p = 0; p < (int)m->n; p++)
-        if (m->peers[p].in_route == route)
+        if (m->peers[p].in_connection == from->connection)
             return p;
     return -1;
 }
 
-static int sender_checked(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+static int sender_checked(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg)
 {
-    int peer = peer_of_route(m, route);
+    int peer = peer_of(m, from);
     if (peer >= 0 && strcmp(msg->sender, m->peers[peer].name) == 0) {
         m->peers[peer].in_heard_us = m->now_us;
         return peer;
     }
     zn_count_bad(m, peer < 0 ? ZN_COUNT_no_hello : ZN_COUNT_forged_sender, peer);
-    zn_serve_refuse(m, route, msg, ZMQNET_EHELLO);
+    zn_serve_refuse(m, from->route, msg, ZMQNET_EHELLO);
     return -1;
 }
 
@@ -155,11 +155,11 @@ static void serve_run(struct zn_mesh *m, zn_route route, struct zn_msg *msg, int
         zn_answer_due(m, s, ZN_ANSWER_REQUEST);
 }
 
-static void serve_request(struct zn_mesh *m, zn_route route, struct zn_msg *msg)
+static void serve_request(struct zn_mesh *m, const struct zn_from *from, struct zn_msg *msg)
 {
-    int peer = sender_checked(m, route, msg);
-    if (peer >= 0 && !refuse_forged(m, route, msg, peer))
-        serve_run(m, route, msg, peer);
+    int peer = sender_checked(m, from, msg);
+    if (peer >= 0 && !refuse_forged(m, from->route, msg, peer))
+        serve_run(m, from->route, msg, peer);
 }
 
 /* ---- a client's message: we coordinate ---- */
@@ -261,30 +261,30 @@ static void serve_legacy(struct zn_mesh *m, zn_route route, struct zn_msg *msg)
     }
 }
 
-static void serve_ping(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
+static void serve_ping(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg)
 {
-    int peer = peer_of_route(m, route);
+    int peer = peer_of(m, from);
     if (peer >= 0)
         m->peers[peer].in_heard_us = m->now_us;
     struct zn_msg pong = zn_message(m, peer < 0 ? ZN_SINGLE : ZN_BOUNCE, ZN_PONG);
     pong.id = msg->id;
     pong.life = m->life;
-    zn_reply_now(m, route, &pong);
+    zn_reply_now(m, from->route, &pong);
 }
 
-void zn_serve(struct zn_mesh *m, zn_route route, struct zn_msg *msg)
+void zn_serve(struct zn_mesh *m, const struct zn_from *from, struct zn_msg *msg)
 {
     zn_count(m, ZN_COUNT_messages_in);
     switch (msg->kind) {
-    case ZN_HELLO: zn_peer_hello_asked(m, route, msg); return;
-    case ZN_PING: serve_ping(m, route, msg); return;
-    case ZN_REQUEST: serve_request(m, route, msg); return;
-    case ZN_SUBMIT: serve_submit(m, route, msg); return;
-    case ZN_STATUS: serve_status(m, route, msg); return;
-    case ZN_BYE: zn_peer_bye(m, route, msg); return;
-    case ZN_LEGACY: serve_legacy(m, route, msg); return;
-    case ZN_REPLY: zn_count_bad(m, ZN_COUNT_unasked_reply, peer_of_route(m, route)); return;
-    default: zn_count_bad(m, ZN_COUNT_unknown_kind, peer_of_route(m, route));
+    case ZN_HELLO: zn_peer_hello_asked(m, from, msg); return;
+    case ZN_PING: serve_ping(m, from, msg); return;
+    case ZN_REQUEST: serve_request(m, from, msg); return;
+    case ZN_SUBMIT: serve_submit(m, from->route, msg); return;
+    case ZN_STATUS: serve_status(m, from->route, msg); return;
+    case ZN_BYE: zn_peer_bye(m, from, msg); return;
+    case ZN_LEGACY: serve_legacy(m, from->route, msg); return;
+    case ZN_REPLY: zn_count_bad(m, ZN_COUNT_unasked_reply, peer_of(m, from)); return;
+    default: zn_count_bad(m, ZN_COUNT_unknown_kind, peer_of(m, from));
     }
 }
 

@@ -34,6 +34,7 @@ void zn_count_bad(struct zn_mesh *m, enum zn_counter c, int peer)
     a->note = (struct zn_note){
         .id = ZN_NOTE_BAD_INPUT,
         .peer = peer,
+        .cause = "",
         .counter = c,
         .count = m->counters[c] - m->noted[c],
     };
@@ -50,7 +51,7 @@ static struct zmqnet_peer_status peer_view(const struct zn_mesh *m, int peer)
         .endpoint = m->peer_file->replicas[peer].endpoint,
         .state = p->state,
         .since_us = m->now_us - p->since_us,
-        .cause = failing ? zn_why_text(p->why) : "",
+        .cause = failing ? zn_peer_cause(m, peer, p->why) : "",
         .rtt_us = p->rtt_us,
         .queue_messages = p->queue.n,
         .queue_bytes = p->queue.bytes,

@@ -16,15 +16,21 @@
 struct zmqnet_peers {
     atomic_uint refs;
     size_t n;      /* 1..ZN_REPLICAS_MAX */
-    uint64_t hash; /* over name, host and port of each replica, sorted by name: FNV-1a 64 (wire.md) */
+    uint64_t hash; /* over name, host and ports of each replica, sorted by name: FNV-1a 64 (wire.md) */
     struct zmqnet_replica replicas[ZN_REPLICAS_MAX]; /* in the file's order; strings owned here */
     char names[ZN_REPLICAS_MAX][ZN_NAME_MAX + 1];
     char hosts[ZN_REPLICAS_MAX][ZN_HOST_MAX + 1];
     char endpoints[ZN_REPLICAS_MAX][ZN_HOST_MAX + 16];
+    uint8_t given[ZN_REPLICAS_MAX]; /* a bit for each enum zn_port that is no default (ports.h) */
 };
 
 /* One more reference to a constant thing. */
 const zmqnet_peers *zn_peers_ref(const zmqnet_peers *peers);
 void zn_peers_drop(const zmqnet_peers **peers);
+
+/* Can every replica have all its ports? A default that meets another port is no error of the file,
+ * because only pubsub opens it. Returns 0, or ZMQNET_ECONFIG with the first such pair and the remedy
+ * in `diag`, which may be NULL. */
+int zn_peers_check_ports(const zmqnet_peers *peers, struct zmqnet_diag *diag);
 
 #endif

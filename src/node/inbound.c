@@ -65,7 +65,8 @@ static void bad_message(zmqnet_node *node, int peer, zn_route route, enum zn_wir
 }
 
 /* One frame, from the link to a peer (route 0) or from our port (peer -1). */
-static void frame(zmqnet_node *node, int peer, zn_route route, const void *bytes, size_t n)
+static void frame(zmqnet_node *node, int peer, zn_route route, uint64_t connection,
+                  const void *bytes, size_t n)
 {
     struct zn_msg msg;
     enum zn_wire_error error;
@@ -73,6 +74,7 @@ static void frame(zmqnet_node *node, int peer, zn_route route, const void *bytes
         .type = route ? ZN_EV_ROUTE_MSG : ZN_EV_LINK_MSG,
         .peer = peer,
         .route = route,
+        .connection = connection,
         .msg = &msg,
     };
     zn_mesh_count(node->mesh, ZN_COUNT_frames_in);
@@ -89,12 +91,12 @@ static void frame(zmqnet_node *node, int peer, zn_route route, const void *bytes
 
 static void link_bytes(void *arg, int peer, const void *bytes, size_t n)
 {
-    frame(arg, peer, 0, bytes, n);
+    frame(arg, peer, 0, 0, bytes, n);
 }
 
-static void route_bytes(void *arg, zn_route route, const void *bytes, size_t n)
+static void route_bytes(void *arg, zn_route route, uint64_t connection, const void *bytes, size_t n)
 {
-    frame(arg, -1, route, bytes, n);
+    frame(arg, -1, route, connection, bytes, n);
 }
 
 struct zn_sink zn_node_sink(zmqnet_node *node)

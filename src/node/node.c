@@ -70,6 +70,8 @@ static int mesh_open(zmqnet_node *node, uint64_t life, uint64_t seed)
         .life = life,
         .seed = seed,
         .pattern = node->pattern->name,
+        .pattern_too = node->pattern->mixes_with,
+        .lock_step = node->pattern->lock_step,
         .message_max = node->message_max,
         .served_max = client ? 1 : 0, /* nothing arrives at a client */
         .origins_max = client ? 1 : 0,
@@ -127,7 +129,10 @@ static int options_read(zmqnet_node *node, const struct zmqnet_options *o, struc
         return fail(diag, ZMQNET_EINVAL, "options.via", "only a client has one");
     node->pattern = zn_pattern_find(o->pattern);
     if (!node->pattern)
-        return fail(diag, ZMQNET_EINVAL, "options.pattern", "there is \"router\"");
+        return fail(diag, ZMQNET_EINVAL, "options.pattern",
+                    "there are \"router\", \"reqrep\" and \"pubsub\"");
+    if (node->self < 0)
+        node->pattern = zn_pattern_find(NULL); /* replicas of all patterns take the same clients */
     if (o->message_max > ZN_MESSAGE_MAX_MAX)
         return fail(diag, ZMQNET_EINVAL, "options.message_max", "at most 64 MiB");
     node->message_max = o->message_max ? o->message_max : ZMQNET_MESSAGE_MAX;

@@ -28,7 +28,7 @@ static void tell_user(zmqnet_node *node, const struct zn_note *n, const char *pe
         .code = n->id == ZN_NOTE_NAME_CLASH ? ZMQNET_ECLASH : 0,
         .peer = peer,
         .state = states[n->id],
-        .cause = zn_why_text(n->why),
+        .cause = n->cause,
     };
     node->on_event(node, &event, node->event_arg);
 }
@@ -45,7 +45,7 @@ void zn_node_note(zmqnet_node *node, const struct zn_note *n)
                      (unsigned long long)n->count, n->peer >= 0 ? " peer=" : "", peer);
     else
         zn_log_write(&node->log, level, id, "peer=%s%s%s%s", peer[0] ? peer : "?",
-                     n->why != ZN_WHY_NONE ? " cause=\"" : "", zn_why_text(n->why),
+                     n->why != ZN_WHY_NONE ? " cause=\"" : "", n->cause,
                      n->why != ZN_WHY_NONE ? "\"" : "");
     tell_user(node, n, peer);
 }

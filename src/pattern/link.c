@@ -114,7 +114,8 @@ static int open_socket(struct zn_link *l)
         zn_socket_set_int(l->socket, ZMQ_REQ_CORRELATE, 1);
     }
     l->sent = l->sent_since_out = 0;
-    l->owes_writable = l->dropping = false;
+    l->owes_writable = l->delimited = false;
+    l->frame_n = 0;
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)l->peer};
     if (epoll_ctl(ls->epoll_fd, EPOLL_CTL_ADD, zn_socket_fd(l->socket), &event) != 0)
         return ZMQNET_ESYSTEM;
@@ -174,16 +175,19 @@ static void come_up(struct zn_link *l)
 
 /* ---- while it is up ---- */
 
-/* Peers answer with one frame; what has more is dropped as a whole. */
+/* Peers answer with one frame, behind a delimiter if there was one in front of what they answer; what
+ * has more is dropped as a whole. */
 static void take_frame(struct zn_link *l, zmq_msg_t *msg)
 {
     const struct zn_sink *sink = l->links->sink;
     bool more = zmq_msg_more(msg) != 0;
-    bool first = !l->dropping;
-    l->dropping = more;
-    if (!first)
-        return;
+    unsigned nth = l->frame_n;
+    l->frame_n = more ? nth + (nth < 2) : 0;
+    if (nth == 0)
+        l->delimited = more && zmq_msg_size(msg) == 0;
     if (more)
+        return;
+    if (nth > (l->delimited ? 1 : 0))
         sink->count(sink->arg, ZN_COUNT_extra_frames);
     else if (zmq_msg_size(msg) == 0)
         sink->count(sink->arg, ZN_COUNT_empty_message);
@@ -321,6 +325,18 @@ void zn_link_reset(struct zn_link *l)
 
 void zn_link_good(struct zn_link *l) { l->backoff_us = 0; }
 
+/* The first thing on a DEALER goes behind a delimiter: should the original program's REP listen there,
+ * it can answer. Without one it would drop it, and libzmq 4.3.4 sometimes its next answer with it. */
+static int send_whole(struct zn_link *l, zmq_msg_t *msg)
+{
+    bool delimit = l->sent == 0 && l->links->socket_type == ZMQ_DEALER;
+    int error = delimit ? zn_socket_send_bytes(l->socket, "", 0, ZMQ_SNDMORE) : 0;
+    if (error == 0)
+        return zn_socket_send(l->socket, msg, 0);
+    zmq_msg_close(msg);
+    return error;
+}
+
 int zn_link_send(struct zn_link *l, struct zn_blob *frame)
 {
     if (l->state != ZN_LINK_UP && l->state != ZN_LINK_FULL)
@@ -330,7 +346,7 @@ int zn_link_send(struct zn_link *l, struct zn_blob *frame)
     if (l->state == ZN_LINK_UP) {
         if (zn_socket_wrap(frame, &msg) != 0)
             return ZMQNET_ENOMEM;
-        int error = zn_socket_send(l->socket, &msg, 0);
+        int error = send_whole(l, &msg);
         if (error == 0) {
             l->sent++;
             l->sent_since_out++;

@@ -54,7 +54,8 @@ struct zn_link {
     uint64_t sent_since_out; /* frames since it last showed POLLOUT */
     uint32_t full_answers;   /* probes that were answered while FULL */
     bool owes_writable;      /* a send() was told that the link is full */
-    bool dropping;           /* in the middle of a message that is dropped */
+    unsigned frame_n;        /* frames of the message that is being read: so many have come */
+    bool delimited;          /* the first of them was empty */
     uint64_t backoff_us;     /* the next one; 0: none */
     struct zn_timer timer;
 };

@@ -30,7 +30,8 @@ struct zn_sink {
     void (*link_writable)(void *arg, int peer); /* after a send() that returned ZMQNET_EFULL */
     void (*link_gap)(void *arg, int peer);      /* the peer says that it has missed something */
     void (*link_bytes)(void *arg, int peer, const void *bytes, size_t n);
-    void (*route_bytes)(void *arg, zn_route route, const void *bytes, size_t n);
+    void (*route_bytes)(void *arg, zn_route route, uint64_t connection, const void *bytes,
+                        size_t n);
     void (*count)(void *arg, enum zn_counter counter); /* bad input, dropped */
 };
 

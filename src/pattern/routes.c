@@ -112,15 +112,16 @@ static void touch(struct zn_routes *r, uint32_t i)
 
 /* ---- connections ---- */
 
-/* Of the first frame with its length, as it stands in the envelope. Were two connections to collide,
- * they would have one share; their envelopes would still be told apart. */
-static uint64_t connection_id(const struct zn_routes *r, const uint8_t *envelope, size_t bytes)
+/* Of the first frame with its length, as it stands in the envelope. Nobody outside knows the key, so
+ * nobody can look for two connections that collide. */
+uint64_t zn_routes_connection(const struct zn_routes *r, const uint8_t *envelope, size_t bytes)
 {
     const uint8_t *frame;
     size_t at = 0, n;
     if (!zn_envelope_next(envelope, bytes, &at, &frame, &n) || at > bytes)
         at = bytes;
-    return zn_hash_bytes(r->key, envelope, at);
+    uint64_t id = zn_hash_bytes(r->key, envelope, at);
+    return id != 0 ? id : 1;
 }
 
 /* With no slot yet. There are as many records as slots. */
@@ -246,7 +247,8 @@ void zn_routes_close(struct zn_routes **r)
 zn_route zn_routes_put(struct zn_routes *r, const uint8_t *envelope, size_t bytes)
 {
     assert(bytes > 0 && bytes <= ZN_ENVELOPE_ROOM);
-    uint64_t id = connection_id(r, envelope, bytes), hash = zn_hash_bytes(r->key, envelope, bytes);
+    uint64_t id = zn_routes_connection(r, envelope, bytes),
+             hash = zn_hash_bytes(r->key, envelope, bytes);
     uint32_t connection = zn_index_find(&r->connections_by_id, id, 0);
     uint32_t i = find_slot(r, hash, connection, envelope, bytes);
     if (i != NONE) {

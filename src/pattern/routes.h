@@ -22,6 +22,8 @@ void zn_routes_close(struct zn_routes **r);
  * is forgotten: of the same connection, which is known by the first frame, if that has
  * ZN_ROUTES_SHARE; else of all. 0: out of memory. */
 zn_route zn_routes_put(struct zn_routes *r, const uint8_t *envelope, size_t bytes);
+/* Of the connection that an envelope came on, by its first frame; the same for all of it, never 0. */
+uint64_t zn_routes_connection(const struct zn_routes *r, const uint8_t *envelope, size_t bytes);
 /* The envelope of a route, NULL if it is forgotten. Valid until the next put. */
 const uint8_t *zn_routes_get(struct zn_routes *r, zn_route route, size_t *bytes);
 

@@ -48,9 +48,11 @@ static void deliver(struct zn_server *s, const void *body, size_t n)
         count(s, ZN_COUNT_oversize);
         return;
     }
-    zn_route route = zn_routes_put(s->routes, s->envelope.data, s->envelope.bytes);
+    const struct zn_envelope *e = &s->envelope;
+    zn_route route = zn_routes_put(s->routes, e->data, e->bytes);
+    uint64_t connection = zn_routes_connection(s->routes, e->data, e->bytes);
     if (route != 0)
-        s->config.sink->route_bytes(s->config.sink->arg, route, body, n);
+        s->config.sink->route_bytes(s->config.sink->arg, route, connection, body, n);
 }
 
 /* False: there is none now. The frame is ours until it is closed, whatever the sink does. */

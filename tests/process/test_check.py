@@ -66,6 +66,13 @@ BAD = {
                           ["replicas[1].port", "3265"]),
     "ipaddr without port": (without_address(1, ipaddr="127.0.0.1"),
                             ["replicas[1].port", "missing"]),
+    "ports that are no object": (changed(R1 + ("ports",), 4265), ["replicas[1].ports", "4265"]),
+    "pub port above the range": (changed(R1 + ("ports",), {"pub": 70000}),
+                                 ["replicas[1].ports.pub: 70000 is not a port (1..65535)"]),
+    "ack port that is text": (changed(R1 + ("ports",), {"ack": "5265"}),
+                              ["replicas[1].ports.ack", "5265"]),
+    "ports that clash": (changed(R1 + ("ports",), {"ack": 3264}),
+                         ["replicas[1].ports.ack", "3264", "the port of replicas[0]"]),
     "duplicate pid": (changed(R1 + ("pid",), 1000), ["replicas[1].pid", "1000", "replicas[0]"]),
     "bad pid": (changed(R1 + ("pid",), "1001"), ["replicas[1].pid", "1001"]),
     "replica that is no object": (changed(R1, "bravo"), ["replicas[1]", "bravo"]),
@@ -79,6 +86,13 @@ BAD = {
     "not JSON": ("alpha: localhost:3264\n", [":1:1"]),
     "not UTF-8": (b'{"replicas": [{"name": "al\xffpha"}]}', ["UTF-8"]),
 }
+
+
+def warnings(path):
+    """What check says about a file that has no errors."""
+    done = zmqnet("check", "-p", path)
+    assert done.code == 0, done
+    return [line for line in (done.out + done.err).splitlines() if ": warning: " in line]
 
 
 @pytest.mark.parametrize("content, texts", BAD.values(), ids=BAD)
@@ -172,9 +186,10 @@ def test_path_that_would_steer_the_terminal(tmp_path):
     json.dumps(GOOD),
     changed(("info",)),
     changed(("replicas", 0, "rack"), "b12"),
+    changed(R1 + ("ports",), {"pub": 4300, "rack": "b12"}),
     without_address(1, ipaddr="127.0.0.1", port=3265),
     without_address(1, address="[::1]:3265"),
-], ids=["seed", "without info", "unknown key", "ipaddr and port", "IPv6"])
+], ids=["seed", "without info", "unknown key", "ports", "ipaddr and port", "IPv6"])
 def test_good_file(tmp_path, content):
     path = tmp_path / "peers.json"
     path.write_text(content)
@@ -191,6 +206,34 @@ def test_port_in_the_ephemeral_range_is_warned_of(tmp_path):
     """There a socket that reconnects on loopback can connect to itself."""
     path = tmp_path / "peers.json"
     path.write_text(peers_text({"alpha": 40000, "bravo": 3265}))
-    done = zmqnet("check", "-p", path)
-    assert done.code == 0, done
-    assert "40000" in done.out + done.err, done
+    warned = warnings(path)
+    assert len(warned) == 1 and "alpha: port 40000 is" in warned[0], warned
+
+
+def test_given_port_in_the_ephemeral_range_is_warned_of(tmp_path):
+    path = tmp_path / "peers.json"
+    path.write_text(changed(R1 + ("ports",), {"pub": 40000, "ack": 40001}))
+    warned = warnings(path)
+    assert len(warned) == 2, warned
+    assert "bravo: pub port 40000 is" in warned[0] and "bravo: ack port 40001 is" in warned[1]
+
+
+def test_default_port_in_the_ephemeral_range_is_warned_of_once(tmp_path):
+    path = tmp_path / "peers.json"
+    path.write_text(peers_text({"alpha": 32000, "bravo": 32001, "charlie": 32002}))
+    warned = warnings(path)
+    assert len(warned) == 1, warned
+    assert "alpha: with --pattern pubsub its pub port 33000 (default)" in warned[0], warned
+
+
+def test_default_port_that_meets_another_is_a_warning(tmp_path):
+    path = tmp_path / "peers.json"
+    names = ["a" * 64, "b" * 64]
+    path.write_text(peers_text({names[0]: 3264, names[1]: 4264}))
+    warned = warnings(path)
+    assert len(warned) == 1, warned
+    for text in ("with --pattern pubsub the pub port of " + names[0], "the port of " + names[1],
+                 "4264", 'give "ports" in the peers file'):
+        assert text in warned[0], (text, warned)
+    found = zmqnet("check", "--json", "-p", path).json["findings"]
+    assert [f["level"] for f in found] == ["warning"] and found[0]["text"] in warned[0], found

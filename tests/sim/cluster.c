@@ -399,8 +399,11 @@ static void step_frame(struct sim *s, int node, struct sim_item *item)
             return;
         }
         step(s, node,
-             &(struct zn_event){
-                 .type = item->type, .peer = item->peer, .route = item->route, .msg = &msg});
+             &(struct zn_event){.type = item->type,
+                                .peer = item->peer,
+                                .route = item->route,
+                                .connection = item->route,
+                                .msg = &msg});
         zn_msg_drop(&msg);
         consequences(s, node);
     }

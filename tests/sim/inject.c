@@ -131,6 +131,7 @@ const char *sim_inject(struct sim *s, char **w, int n)
              &(struct zn_event){.type = on_link ? ZN_EV_LINK_MSG : ZN_EV_ROUTE_MSG,
                                 .peer = peer,
                                 .route = route,
+                                .connection = route,
                                 .msg = &msg});
     zn_blob_drop(&msg.body);
     sim_run(s, s->now_us);

@@ -371,7 +371,10 @@ void drive_answer_from(struct driver *d, int peer, int code, struct zn_blob *bod
 
 void drive_route_msg(struct driver *d, zn_route route, struct zn_msg msg)
 {
-    drive(d, (struct zn_event){.type = ZN_EV_ROUTE_MSG, .peer = -1, .route = route, .msg = &msg});
+    drive(
+        d,
+        (struct zn_event){
+            .type = ZN_EV_ROUTE_MSG, .peer = -1, .route = route, .connection = route, .msg = &msg});
 }
 
 void drive_hello_from(struct driver *d, zn_route route, int peer, uint64_t life)

@@ -171,6 +171,58 @@ static const struct row rows[] = {
      {"replicas[1].ipaddr: \"localhost\" and port 3264 are those of replicas[0] too; give each its "
       "own"}},
 
+    /* ports */
+    {R(BRAVO("\"address\": \"h:1\", \"ports\": {}")), {0}},
+    {R(BRAVO("\"address\": \"h:1\", \"ports\": {\"pub\": 65535, \"x\": \"y\"}")), {0}},
+    {R(BRAVO("\"address\": \"h:1\", \"ports\": 4264")),
+     {"replicas[0].ports: 4264 is not an object; write {\"pub\": 4264, \"ack\": 5264} or remove "
+      "it"}},
+    {R(BRAVO("\"address\": \"h:1\", \"ports\": null")),
+     {"replicas[0].ports: null is not an object; write {\"pub\": 4264, \"ack\": 5264} or remove "
+      "it"}},
+    {R(ALPHA ", " BRAVO("\"address\": \"h:1\", \"ports\": {\"ack\": 0, \"pub\": 70000}")),
+     {"replicas[1].ports.pub: 70000 is not a port (1..65535)",
+      "replicas[1].ports.ack: 0 is not a port (1..65535)"}},
+    {R(BRAVO("\"address\": \"h:1\", \"ports\": {\"pub\": \"4264\", \"ack\": null}")),
+     {"replicas[0].ports.pub: \"4264\" is not a port; write a number (1..65535) without quotes",
+      "replicas[0].ports.ack: null is not a port; write a number (1..65535) without quotes"}},
+    {R(BRAVO("\"address\": \"h:1\", \"ports\": {\"pub\": 2, \"pub\": 3}")),
+     {"1:81: \"pub\" stands twice in one object; keep one of them"}},
+
+    /* ports that the file gives twice */
+    {R(ALPHA ", " BRAVO("\"address\": \"h:1\", \"ports\": {\"pub\": 3264, \"ack\": 3264}")),
+     {"replicas[1].ports.ack: port 3264 is ports.pub of replicas[1] too, on the same host; give "
+      "each its own"}},
+    {R(BRAVO("\"address\": \"h:1\", \"ports\": {\"pub\": 1}")),
+     {"replicas[0].ports.pub: port 1 is the port of replicas[0] too, on the same host; give each "
+      "its own"}},
+    {R(BRAVO("\"address\": 1, \"ports\": {\"pub\": 2, \"ack\": 2}")),
+     {"replicas[0].address: 1 is not an address; write text in double quotes",
+      "replicas[0].ports.ack: port 2 is ports.pub of replicas[0] too, on the same host; give each "
+      "its own"}},
+    {R(ALPHA ", " BRAVO("\"address\": \"LOCALHOST:1\", \"ports\": {\"ack\": 3264}")),
+     {"replicas[1].ports.ack: port 3264 is the port of replicas[0] too, on the same host; give "
+      "each its own"}},
+    {R(BRAVO("\"address\": \"localhost:1\", \"ports\": {\"ack\": 3264}") ", " ALPHA),
+     {"replicas[1].address: port 3264 is ports.ack of replicas[0] too, on the same host; give each "
+      "its own"}},
+    {R(BRAVO(
+         "\"address\": \"h:1\", \"ports\": {\"pub\": 2, \"ack\": 3}") ", {\"pid\": 3, "
+                                                                      "\"name\": \"c\", "
+                                                                      "\"ipaddr\": \"h\", "
+                                                                      "\"port\": 2, \"ports\": "
+                                                                      "{\"pub\": 3, \"ack\": 1}}"),
+     {"replicas[1].ipaddr: port 2 is ports.pub of replicas[0] too, on the same host; give each its "
+      "own",
+      "replicas[1].ports.pub: port 3 is ports.ack of replicas[0] too, on the same host; give each "
+      "its own",
+      "replicas[1].ports.ack: port 1 is the port of replicas[0] too, on the same host; give each "
+      "its own"}},
+
+    /* a default that meets another port is found by zmqnet_peers_check_ports() */
+    {R(ALPHA ", " BRAVO("\"address\": \"localhost:4264\"")), {0}},
+    {R(ALPHA ", " BRAVO("\"address\": \"localhost:1\", \"ports\": {\"pub\": 4264}")), {0}},
+
     /* all at once */
     {"{\"info\": {\"num_replicas\": 9},\n \"replicas\": [{\"name\": \"\", \"name\": \"a b\"}]}",
      {"2:28: \"name\" stands twice in one object; keep one of them",
@@ -331,6 +383,102 @@ static void hash_ignores_order_and_what_is_not_an_address(void **state)
     zmqnet_peers_free(&c);
 }
 
+/* As above, with "\0" "4300\0" "5265" behind "3265", computed elsewhere. */
+static void hash_holds_the_ports_that_are_no_default(void **state)
+{
+    (void)state;
+    static const char format[] =
+        R("{\"name\": \"alpha\", \"address\": \"localhost:3264\"}, "
+          "{\"name\": \"bravo\", \"address\": \"localhost:3265\", \"ports\": {%s}}, "
+          "{\"name\": \"charlie\", \"address\": \"localhost:3266\", \"ports\": {%s}}");
+    static const struct {
+        const char *bravo, *charlie;
+        uint64_t hash;
+    } golden[] = {
+        {"", "\"x\": 1", 0x609d819aef0a8f4au},
+        {"\"pub\": 4265", "\"pub\": 4266, \"ack\": 5266", 0x609d819aef0a8f4au},
+        {"\"pub\": 4300", "", 0x26fc0b845872b20fu},
+        {"\"pub\": 4300, \"ack\": 5265", "", 0x26fc0b845872b20fu},
+        {"\"ack\": 5300", "\"pub\": 7000, \"ack\": 7001", 0x1314dfaaa14664f8u},
+    };
+    for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
+        char json[512];
+        snprintf(json, sizeof json, format, golden[i].bravo, golden[i].charlie);
+        zmqnet_peers *peers = good(json);
+        assert_true(peers->hash == golden[i].hash);
+        zmqnet_peers_free(&peers);
+    }
+}
+
+static void ports_that_are_not_given_are_thousands_away(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *address, *ports;
+        int pub, ack;
+    } replicas[] = {
+        {"h:3264", "{}", 4264, 5264},          {"h:1", "{\"pub\": 9}", 9, 2001},
+        {"h:1", "{\"ack\": 9}", 1001, 9},      {"h:1", "{\"ack\": 9, \"pub\": 8}", 8, 9},
+        {"h:63535", "{}", 64535, 65535},       {"h:63536", "{}", 64536, 61536},
+        {"h:64535", "{}", 65535, 62535},       {"h:64536", "{}", 63536, 62536},
+        {"h:65535", "{\"pub\": 1}", 1, 63535},
+    };
+    for (size_t i = 0; i < sizeof replicas / sizeof *replicas; i++) {
+        char json[256];
+        snprintf(json, sizeof json, R("{\"name\": \"a\", \"address\": \"%s\", \"ports\": %s}"),
+                 replicas[i].address, replicas[i].ports);
+        zmqnet_peers *peers = good(json);
+        assert_int_equal(zmqnet_peers_get(peers, 0)->pub_port, replicas[i].pub);
+        assert_int_equal(zmqnet_peers_get(peers, 0)->ack_port, replicas[i].ack);
+        assert_int_equal(zmqnet_peers_check_ports(peers, NULL), 0);
+        zmqnet_peers_free(&peers);
+    }
+}
+
+/* expected: NULL if all is well. */
+static void check_ports(const char *json, const char *expected)
+{
+    struct zmqnet_diag diag = {.code = 7, .line = 7, .text = "untouched"};
+    zmqnet_peers *peers = good(json);
+    int rc = zmqnet_peers_check_ports(peers, &diag);
+    assert_int_equal(zn_peers_check_ports(peers, NULL), rc);
+    assert_int_equal(rc, expected ? ZMQNET_ECONFIG : 0);
+    assert_int_equal(diag.code, expected ? ZMQNET_ECONFIG : 7);
+    assert_int_equal(diag.line, expected ? 0 : 7);
+    assert_string_equal(diag.text, expected ? expected : "untouched");
+    zmqnet_peers_free(&peers);
+}
+
+static void defaults_that_meet_another_port_are_named(void **state)
+{
+    (void)state;
+    static const char long_name[] = SIXTY "1234";
+    char json[512], text[256];
+    check_ports(seed_file, NULL);
+    check_ports(R(ALPHA ", " BRAVO("\"address\": \"other:4264\"")), NULL);
+    check_ports(R(ALPHA ", " BRAVO("\"address\": \"localhost:4264\", \"ports\": {\"pub\": 1}")),
+                "the pub port of alpha (default) and the port of bravo are both 4264; give "
+                "\"ports\" in the peers file");
+    check_ports(R(BRAVO("\"address\": \"LOCALHOST:4264\"") ", " ALPHA),
+                "the port of bravo and the pub port of alpha (default) are both 4264; give "
+                "\"ports\" in the peers file");
+    check_ports(R(ALPHA ", " BRAVO("\"address\": \"localhost:1\", \"ports\": {\"ack\": 5264}")),
+                "the ack port of alpha (default) and the ack port of bravo are both 5264; give "
+                "\"ports\" in the peers file");
+    check_ports(R(BRAVO("\"address\": \"h:1\", \"ports\": {\"ack\": 1001}")),
+                "the pub port of bravo (default) and the ack port of bravo are both 1001; give "
+                "\"ports\" in the peers file");
+    snprintf(json, sizeof json,
+             R("{\"name\": \"a%s\", \"address\": \"h:64000\"}, "
+               "{\"name\": \"b%s\", \"address\": \"h:61000\"}"),
+             long_name + 1, long_name + 1);
+    snprintf(text, sizeof text,
+             "the ack port of a%s (default) and the pub port of b%s (default) are both 62000; give "
+             "\"ports\" in the peers file",
+             long_name + 1, long_name + 1);
+    check_ports(json, text);
+}
+
 static void references_keep_it(void **state)
 {
     (void)state;
@@ -402,6 +550,7 @@ static void arguments_are_checked(void **state)
     assert_int_equal(zmqnet_peers_parse("{}", 2, &peers, NULL, 1, NULL), ZMQNET_EINVAL);
     assert_int_equal(zmqnet_peers_load(NULL, &peers, NULL, 0, NULL), ZMQNET_EINVAL);
     assert_int_equal(zmqnet_peers_load("x", NULL, NULL, 0, NULL), ZMQNET_EINVAL);
+    assert_int_equal(zmqnet_peers_check_ports(NULL, NULL), ZMQNET_EINVAL);
 }
 
 static void nul_byte_is_named(void **state)
@@ -567,6 +716,9 @@ int main(void)
         cmocka_unit_test(ipv6_stands_in_brackets_in_the_endpoint_only),
         cmocka_unit_test(hash_is_that_of_the_specification),
         cmocka_unit_test(hash_ignores_order_and_what_is_not_an_address),
+        cmocka_unit_test(hash_holds_the_ports_that_are_no_default),
+        cmocka_unit_test(ports_that_are_not_given_are_thousands_away),
+        cmocka_unit_test(defaults_that_meet_another_port_are_named),
         cmocka_unit_test(references_keep_it),
         cmocka_unit_test(sixty_four_replicas_are_enough),
         cmocka_unit_test(what_has_no_room_is_counted),

@@ -56,6 +56,7 @@ struct side {
     unsigned link_n, route_n; /* messages that came, and the last one */
     char link_text[64], route_text[64];
     zn_route route;
+    uint64_t connection;
     unsigned counts[ZN_COUNTERS_N];
 };
 
@@ -119,9 +120,12 @@ static int reply(struct side *s, zn_route route, const void *bytes, size_t n)
     return rc;
 }
 
-static void on_route_bytes(void *arg, zn_route route, const void *bytes, size_t n)
+static void on_route_bytes(void *arg, zn_route route, uint64_t connection, const void *bytes,
+                           size_t n)
 {
     struct side *s = arg;
+    assert_int_not_equal(connection, 0);
+    s->connection = connection;
     s->route_n++;
     s->route = route;
     keep_text(s->route_text, bytes, n);
@@ -263,7 +267,11 @@ static zmqnet_peers *add_peer(zmqnet_peers *p, const char *host, uint16_t port)
     snprintf(p->names[i], sizeof p->names[i], "peer%zu", i);
     snprintf(p->hosts[i], sizeof p->hosts[i], "%s", host);
     snprintf(p->endpoints[i], sizeof p->endpoints[i], "tcp://%s:%u", host, port);
-    p->replicas[i] = (struct zmqnet_replica){p->names[i], p->endpoints[i], p->hosts[i], port, -1};
+    p->replicas[i] = (struct zmqnet_replica){.name = p->names[i],
+                                             .endpoint = p->endpoints[i],
+                                             .host = p->hosts[i],
+                                             .port = port,
+                                             .pid = -1};
     return p;
 }
 
@@ -438,12 +446,16 @@ static void a_later_answer_finds_its_route(void **state)
     open_side(&b, peers, 1);
     router->want(a.c, 1);
     UNTIL(a.up == 1);
-    assert_int_equal(send_text(&a, 1, "one"), 0);
+    assert_int_equal(send_text(&a, 1, "hello"), 0);
     UNTIL(b.route_n == 1);
+    uint64_t connection = b.connection;
+    assert_int_equal(send_text(&a, 1, "one"), 0);
+    UNTIL(b.route_n == 2);
     zn_route first = b.route;
     assert_int_equal(send_text(&a, 1, "two"), 0);
-    UNTIL(b.route_n == 2);
+    UNTIL(b.route_n == 3);
     assert_int_equal(first, b.route);
+    assert_int_equal(connection, b.connection);
     assert_int_equal(reply(&b, first, "late", 4), 0);
     UNTIL(a.link_n == 1);
     assert_string_equal(a.link_text, "late");
@@ -660,16 +672,16 @@ static void bad_answers_on_a_link_are_counted(void **state)
     assert_int_equal(send_text(&a, 0, "hello"), 0);
     int id_bytes;
     UNTIL((id_bytes = zmq_recv(k.socket, id, sizeof id, ZMQ_DONTWAIT)) > 0);
-    assert_true(client_receives(&k, "hello"));
-    static const char *const answers[] = {"a|b|c", "", "good"};
-    for (int i = 0; i < 3; i++) {
+    assert_true(client_receives(&k, "|hello"));
+    static const char *const answers[] = {"a|b|c", "|b|c", "", "|", "|behind a delimiter", "good"};
+    for (int i = 0; i < 6; i++) {
         assert_int_equal(zmq_send(k.socket, id, (size_t)id_bytes, ZMQ_SNDMORE), id_bytes);
         client_send(&k, answers[i]);
     }
-    UNTIL(a.link_n == 1);
+    UNTIL(a.link_n == 2);
     assert_string_equal(a.link_text, "good");
-    assert_int_equal(a.counts[ZN_COUNT_extra_frames], 1);
-    assert_int_equal(a.counts[ZN_COUNT_empty_message], 1);
+    assert_int_equal(a.counts[ZN_COUNT_extra_frames], 2);
+    assert_int_equal(a.counts[ZN_COUNT_empty_message], 2);
     close_side(&a);
     close_client(&k);
 }
