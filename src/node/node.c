@@ -172,7 +172,8 @@ void zn_node_free(zmqnet_node **handle)
     if (node->carrier)
         node->pattern->close(&node->carrier);
     zn_decoder_free(&node->decoder);
-    free(node->frame.data);
+    zn_batch_clear(&node->batches[0]);
+    zn_batch_clear(&node->batches[1]);
     if (node->timer_fd >= 0)
         close(node->timer_fd);
     if (node->epoll_fd >= 0)

@@ -7,6 +7,7 @@
  *   commands.c  what other threads want of the loop
  *   inbound.c   bytes -> messages -> events of core
  *   outbound.c  actions of core -> frames -> the pattern; running the handler
+ *   batch.c     messages that leave together -> one frame
  *   results.c   completed calls and snapshots -> what the user gets
  *   notes.c     notes of core -> log records and events
  *
@@ -22,6 +23,7 @@
 #include "base/log.h"
 #include "core/mesh.h"
 #include "model/wire.h"
+#include "node/batch.h"
 #include "node/commands.h"
 #include "pattern/pattern.h"
 
@@ -75,14 +77,11 @@ struct zmqnet_node {
     uint64_t until_us; /* of DRAINING, LEAVING */
     bool busy;         /* there is more to do: do not sleep */
     atomic_bool in_turn;
-    bool flush_due; /* a step was made that may have left something to send */
-    struct {
-        uint8_t *data;
-        size_t bytes, max;
-        uint32_t members;
-    } frame;               /* being put together from actions with `more` */
-    uint64_t failed_sends; /* peers whose frame was not taken by the transport */
-    uint64_t starved;      /* of those, the ones for which there was no memory */
+    bool flush_due;             /* a step was made that may have left something to send */
+    struct zn_batch batches[2]; /* from actions with `more`: the one in hand, the last to a peer */
+    unsigned batch_at;          /* which of them is in hand */
+    uint64_t failed_sends;      /* peers whose frame was not taken by the transport */
+    uint64_t starved;           /* of those, the ones for which there was no memory */
 };
 
 /* node.c. Returns what zmqnet_open() does. */

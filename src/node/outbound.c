@@ -3,8 +3,8 @@
  * Carries out what core wants: frames for links and routes, handlers, completions, notes. The loop's.
  *
  * A message that leaves alone goes out as its own encoding, without a copy; a broadcast's encoding is
- * made once and kept by core for the other peers. Messages joined by `more` are put together in one
- * scratch buffer that grows to the largest batch and stays.
+ * made once and kept by core for the other peers. Messages joined by `more` make one frame (batch.c),
+ * and the same blob goes to each peer whose frame holds the same messages: pubsub publishes it once.
  *
  * What comes of an action is told to core only after the last action of its step: the handler's answer,
  * frames that the transport did not take. Out of memory while sending counts as not taken.
@@ -99,30 +99,14 @@ static struct zn_blob *encoding(struct zn_action *a)
 
 /* ---- frames ---- */
 
-static bool frame_reserve(zmqnet_node *node, size_t more)
-{
-    size_t need = node->frame.bytes + more;
-    if (need <= node->frame.max)
-        return true;
-    size_t max = need < 4096 ? 4096 : 2 * need;
-    uint8_t *data = realloc(node->frame.data, max);
-    if (!data)
-        return false;
-    node->frame.data = data;
-    node->frame.max = max;
-    return true;
-}
+/* The batch that is being put together; the other one holds the last that left for a peer. */
+static struct zn_batch *batch(zmqnet_node *node) { return &node->batches[node->batch_at]; }
 
-static bool frame_append(zmqnet_node *node, const struct zn_blob *member)
+static void batch_done(zmqnet_node *node, const struct zn_action *a)
 {
-    if (!frame_reserve(node, ZN_WIRE_ITEM_HEAD_MAX + member->bytes))
-        return false;
-    uint8_t *at = node->frame.data + node->frame.bytes;
-    size_t head = zn_wire_item_head(member->bytes, at);
-    memcpy(at + head, member->data, member->bytes);
-    node->frame.bytes += head + member->bytes;
-    node->frame.members++;
-    return true;
+    if (a->type == ZN_ACT_SEND && batch(node)->n > 0)
+        node->batch_at ^= 1;
+    zn_batch_clear(batch(node));
 }
 
 /* One action's message: alone, or the next, or the last of a batch. *out is the frame when it is
@@ -133,21 +117,15 @@ static bool frame_add(zmqnet_node *node, struct zn_action *a, struct zn_blob **o
     *out = NULL;
     if (!one)
         return false;
-    if (!a->more && node->frame.members == 0) {
+    if (!a->more && batch(node)->n == 0) {
         *out = one;
         return true;
     }
-    bool ok = frame_append(node, one);
-    zn_blob_drop(&one);
-    if (!ok || a->more)
-        return ok;
-    return zn_blob_copy(node->frame.data, node->frame.bytes, out) == 0;
-}
-
-static void frame_reset(zmqnet_node *node)
-{
-    node->frame.bytes = 0;
-    node->frame.members = 0;
+    zn_batch_add(batch(node), one);
+    if (a->more)
+        return true;
+    *out = zn_batch_frame(batch(node), &node->batches[node->batch_at ^ 1]);
+    return *out != NULL;
 }
 
 /* Hand a whole frame to the pattern. */
@@ -158,7 +136,7 @@ static int frame_leave(zmqnet_node *node, const struct zn_action *a, struct zn_b
     if (rc == 0)
         zn_mesh_count(node->mesh, ZN_COUNT_frames_out);
     zn_blob_drop(&frame);
-    frame_reset(node);
+    batch_done(node, a);
     return rc;
 }
 
@@ -168,7 +146,7 @@ static int message_leave(zmqnet_node *node, struct zn_action *a)
     struct zn_blob *frame;
     if (frame_add(node, a, &frame))
         return frame ? frame_leave(node, a, frame) : 0;
-    frame_reset(node);
+    zn_batch_clear(batch(node));
     return ZMQNET_ENOMEM;
 }
 
@@ -187,7 +165,7 @@ static void send_action(zmqnet_node *node, struct zn_action *a)
 
 static void reply_action(zmqnet_node *node, struct zn_action *a)
 {
-    uint32_t answers = node->frame.members + 1;
+    uint32_t answers = batch(node)->n + 1;
     if (message_leave(node, a) == 0)
         return;
     while (answers-- > 0)
@@ -246,7 +224,8 @@ void zn_node_carry_out(zmqnet_node *node)
     size_t n = node->out.n;
     for (size_t i = 0; i < n; i++)
         act(node, &node->out.at[i], &ran);
-    assert(node->frame.members == 0);
+    assert(batch(node)->n == 0);
+    zn_batch_clear(&node->batches[node->batch_at ^ 1]);
     if (ran.set) {
         const struct zn_event event = {
             .type = ZN_EV_ANSWER, .peer = -1, .token = ran.token, .code = ran.code};
