@@ -10,6 +10,7 @@
 #include "cli/output.h"
 
 #define COLUMNS 80
+#define OPTION_COLUMNS 28 /* of an option, before what it does */
 
 static const struct {
     const char *command, *what;
@@ -78,16 +79,33 @@ static void put_options(struct zn_text *out, enum zn_verb verb, bool common)
         if (!is_shown(row, verb, common))
             continue;
         spell_option(row, spelled);
-        zn_text_printf(out, "  %-28s %s", spelled, row->help);
+        bool fits = strlen(spelled) <= OPTION_COLUMNS;
+        zn_text_printf(out, "  %-*s%s", OPTION_COLUMNS, spelled, fits ? " " : "\n");
+        zn_text_printf(out, "%*s%s", fits ? 0 : OPTION_COLUMNS + 3, "", row->help);
         if (row->initial != NULL)
             zn_text_printf(out, " (%s)", row->initial);
         zn_text_add(out, "\n");
     }
 }
 
-static const char *const send_notes =
-    "\nA MESSAGE of -, or none when standard input is no terminal, is all of standard\n"
-    "input, byte for byte.\n";
+static const char pattern_notes[] =
+    "\nPatterns between replicas; clients are the same for all of them:\n"
+    "  router  Any number of requests to a peer at once. Keeps every promise.\n"
+    "  reqrep  One request to a peer at a time: behind a slow one the others wait. What\n"
+    "          is answered after a newer question is lost, and not counted as late. Works\n"
+    "          together with router, and with replicas of the original program.\n"
+    "  pubsub  One publication reaches all peers; what a peer misses is sent again. Has\n"
+    "          two more ports, \"ports\": {\"pub\": N, \"ack\": N} in the peers file. What a\n"
+    "          stranger subscribes to is kept without a limit, and it can read along.\n";
+
+/* What stands below the options of a verb. */
+static const char *const notes[ZN_VERBS_N] = {
+    [ZN_VERB_serve] = pattern_notes,
+    [ZN_VERB_up] = pattern_notes,
+    [ZN_VERB_send] =
+        "\nA MESSAGE of -, or none when standard input is no terminal, is all of standard\n"
+        "input, byte for byte.\n",
+};
 
 static void put_verb_page(struct zn_text *out, enum zn_verb verb)
 {
@@ -99,8 +117,8 @@ static void put_verb_page(struct zn_text *out, enum zn_verb verb)
     if (out->n > before)
         zn_text_add(out, "\n");
     put_options(out, verb, true);
-    if (verb == ZN_VERB_send)
-        zn_text_add(out, send_notes);
+    if (notes[verb])
+        zn_text_add(out, notes[verb]);
 }
 
 /* ---- the man page ------------------------------------------------------------------------- */
@@ -154,10 +172,11 @@ static void man_verbs(struct zn_text *out)
         man_text(out, zn_verbs[v].help);
         zn_text_add(out, ".\n");
         man_options(out, v, false);
-        if (v != ZN_VERB_send)
+        if (!notes[v])
             continue;
-        zn_text_add(out, ".PP\n");
-        man_text(out, send_notes + 1);
+        zn_text_add(out, ".PP\n.nf\n");
+        man_text(out, notes[v] + 1);
+        zn_text_add(out, ".fi\n");
     }
 }
 

@@ -43,7 +43,10 @@ static void text_fill(struct zn_msg *msg, struct zn_blob *blob, char *text, size
     text[0] = '\0';
     if (msg->body)
         return;
-    if (msg->code < 0 && msg->rows_n == 0)
+    if (msg->code == ZMQNET_EPATTERN)
+        snprintf(text, max, "%s: patterns do not fit, this one speaks %s", msg->sender,
+                 msg->pattern);
+    else if (msg->code < 0 && msg->rows_n == 0)
         snprintf(text, max, "%s: %s", msg->sender, zmqnet_error_text(msg->code));
     else if (msg->kind == ZN_LEGACY && msg->rows_n > 0)
         legacy_text(msg, text, max);
