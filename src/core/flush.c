@@ -86,7 +86,8 @@ static uint64_t floor_of(const struct zn_mesh *m, const struct zn_call *c)
 
 static struct zn_msg request_message(struct zn_mesh *m, struct zn_call *c)
 {
-    struct zn_msg msg = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, kind_of(m, c));
+    enum zn_kind kind = kind_of(m, c);
+    struct zn_msg msg = zn_message(m, kind == ZN_SUBMIT ? ZN_SINGLE : ZN_BOUNCE, kind);
     msg.id = c->id;
     msg.body = c->body;
     msg.to_life = &m->lives[zn_row_number(m, c, 0)];

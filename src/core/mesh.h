@@ -49,7 +49,7 @@ typedef uint64_t zn_route; /* 0: none */
     X(STRANGER, "its peers file does not have us, or ours not it")                                 \
     X(VERSION, "another protocol version")                                                         \
     X(PATTERN, "another pattern")                                                                  \
-    X(ORIGINAL, "the original program answers there, and takes questions of reqrep only")          \
+    X(ORIGINAL, "the original program answers there, only replicas with reqrep can ask it")        \
     X(NOT_TEXT, "not text, and the original program takes nothing else")                           \
     X(CLASH, "two replicas under one name")                                                        \
     X(QUEUE_FULL, "queue full")                                                                    \

@@ -115,7 +115,7 @@ void zn_peer_want(struct zn_mesh *m, int peer)
 
 static void say_hello(struct zn_mesh *m, int peer)
 {
-    struct zn_msg hello = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, ZN_HELLO);
+    struct zn_msg hello = zn_message(m, ZN_BOUNCE, ZN_HELLO);
     hello.life = m->life;
     hello.version = ZN_PROTOCOL_VERSION;
     hello.peers_hash = m->peer_file->hash;
@@ -359,7 +359,7 @@ static void ping(struct zn_mesh *m, int peer)
     zn_rows_update_sendable(m, peer);
     if (p->blocked || p->original)
         return;
-    struct zn_msg msg = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, ZN_PING);
+    struct zn_msg msg = zn_message(m, ZN_BOUNCE, ZN_PING);
     msg.life = m->life;
     msg.id.seq = p->ping_seq;
     zn_send_now(m, peer, &msg);
@@ -538,7 +538,7 @@ void zn_peers_say_bye(struct zn_mesh *m)
     for (int p = 0; p < (int)m->n; p++) {
         if (m->peers[p].greeting != ZN_GREET_DONE || m->peers[p].original)
             continue;
-        struct zn_msg bye = zn_message(m, zn_is_client(m) ? ZN_SINGLE : ZN_BOUNCE, ZN_BYE);
+        struct zn_msg bye = zn_message(m, ZN_BOUNCE, ZN_BYE);
         bye.life = m->life;
         zn_send_now(m, p, &bye);
     }

@@ -356,12 +356,12 @@ static const struct golden {
       .pattern = "router"},
      "08021205627261766f1a1a7468697320697320627261766f2c206e6f7420636861726c69652001682d820105"
      "616c7068618901a6d2ae2816157e2b90010199014a8f0aef9a819d60a20106726f75746572"},
-    /* kind:HELLO target:"bravo" life:0xc0ffee00c0ffee version:1 peers_hash:0x609d819aef0a8f4a
-     * pattern:"router" */
+    /* type:BOUNCE kind:HELLO target:"bravo" life:0xc0ffee00c0ffee version:1
+     * peers_hash:0x609d819aef0a8f4a pattern:"router" */
     {"",
-     {.kind = ZN_HELLO, .target = "bravo", .life = LIFE_C, .version = 1,
+     {.type = ZN_BOUNCE, .kind = ZN_HELLO, .target = "bravo", .life = LIFE_C, .version = 1,
       .peers_hash = PEERS_HASH, .pattern = "router"},
-     "2001820105627261766f8901eeffc000eeffc00090010199014a8f0aef9a819d60a20106726f75746572"},
+     "08012001820105627261766f8901eeffc000eeffc00090010199014a8f0aef9a819d60a20106726f75746572"},
     /* type:BOUNCE sender:"alpha" kind:PING life:0x8f3c21d09ab4e671 */
     {"",
      {.type = ZN_BOUNCE, .sender = "alpha", .kind = ZN_PING, .life = LIFE_A},
@@ -403,10 +403,10 @@ static const struct golden {
       .to_life = life_a, .lives_n = 1, .code = ZMQNET_ELIFE},
      "08021205627261766f1a266d65616e7420666f7220616e6f74686572206c696665206f662074686973207265"
      "706c69636120062971e6b49ad0213c8f30ac023a0871e6b49ad0213c8f6823"},
-    /* kind:STATUS origin:0xc0ffee00c0ffee seq:2 budget_ms:1000 attempt:1 */
+    /* type:BOUNCE kind:STATUS origin:0xc0ffee00c0ffee seq:2 budget_ms:1000 attempt:1 */
     {"",
-     {.kind = ZN_STATUS, .id = {LIFE_C, 2}, .budget_ms = 1000, .attempt = 1},
-     "200729eeffc000eeffc000300240e8074801"},
+     {.type = ZN_BOUNCE, .kind = ZN_STATUS, .id = {LIFE_C, 2}, .budget_ms = 1000, .attempt = 1},
+     "0801200729eeffc000eeffc000300240e8074801"},
     /* sender:"bravo" kind:REPLY origin:0xc0ffee00c0ffee seq:2 to_life:0xc0ffee00c0ffee
      * status{name:"bravo" pattern:"router" life:0x2b7e151628aed2a6 uptime_us:1500000
      *   peers{name:"alpha" endpoint:"tcp://localhost:3264" state:2 since_us:1400000 rtt_us:180
