@@ -32,7 +32,8 @@ static void peer_check(const struct zn_mesh *m, int peer)
     list_check(m, &p->flight, peer, true);
     assert(p->queue.n <= m->limits.calls_max && p->flight.n <= m->limits.calls_max);
     assert(p->state != ZMQNET_UP || p->greeting == ZN_GREET_DONE);
-    assert((p->greeting == ZN_GREET_NO_LINK) == !zn_timer_is_set(&p->timer));
+    bool idle = p->original && p->greeting == ZN_GREET_DONE && !p->pinging;
+    assert((p->greeting == ZN_GREET_NO_LINK || idle) == !zn_timer_is_set(&p->timer));
     bool sendable = (m->sendable & zn_bit(peer)) != 0;
     assert(!sendable || (p->queue.n > 0 && p->greeting == ZN_GREET_DONE && !p->blocked));
     assert(peer == m->self || p->sent + p->never_sent >= p->acked + p->refused);

@@ -35,7 +35,7 @@ void zn_call_next_retry(struct zn_mesh *m, struct zn_call *c)
 
 static enum zn_why why_unsent(const struct zn_peer *p)
 {
-    return p->state == ZMQNET_UP ? ZN_WHY_QUEUE_FULL : p->why;
+    return p->state == ZMQNET_UP ? ZN_WHY_NO_TURN : p->why;
 }
 
 /* Why a row that was not settled gets its last outcome: what is asked for, or, at the deadline, what
@@ -90,14 +90,15 @@ void zn_call_drop_wire(struct zn_call *c)
     c->lives_n = 0;
 }
 
-/* Put what was sent and not answered into the queues again. The original program would run it again. */
+/* Put what was sent and not answered into the queues again. The original program would run it again,
+ * and only its connection can lose what it answers. */
 static void resend(struct zn_mesh *m, struct zn_call *c, bool only_refused)
 {
     zn_call_drop_wire(c);
     for (int p = 0; p < (int)m->n; p++) {
         const struct zn_track *t = zn_call_track(m, c, p);
-        bool asks = !only_refused || t->not_run, twice = c->idempotent || !m->peers[p].original;
-        if (t->state == ZN_ROW_SENT && asks && twice)
+        bool asks = !only_refused || t->not_run;
+        if (t->state == ZN_ROW_SENT && asks && !m->peers[p].original)
             zn_row_again(m, c, p);
     }
 }

@@ -53,6 +53,7 @@ typedef uint64_t zn_route; /* 0: none */
     X(NOT_TEXT, "not text, and the original program takes nothing else")                           \
     X(CLASH, "two replicas under one name")                                                        \
     X(QUEUE_FULL, "queue full")                                                                    \
+    X(NO_TURN, "not sent in time, others were before it")                                          \
     X(PEER_FULL, "its tables are full")                                                            \
     X(TOO_OLD, "older than its dedup window")                                                      \
     X(NO_ANSWER, "no answer in time")                                                              \

@@ -55,6 +55,12 @@ static void peer_down(struct zn_mesh *m, int peer, enum zn_why why)
         rival_accept(m, peer);
 }
 
+/* Whatever was heard since the ping shows that it lives: the ping or its answer was lost. */
+static bool waits_for_pong(const struct zn_peer *p)
+{
+    return p->pinging && p->heard_us <= p->asked_us;
+}
+
 /* The original program is not pinged: a request is what it answers. */
 void zn_peer_update_timer(struct zn_mesh *m, int peer)
 {
@@ -69,8 +75,9 @@ void zn_peer_update_timer(struct zn_mesh *m, int peer)
         zn_timer_clear(&m->heap, &p->timer);
         return;
     }
-    uint64_t since_us = p->heard_us > p->asked_us || !p->pinging ? p->heard_us : p->asked_us;
-    zn_timer_set(&m->heap, &p->timer, since_us + (p->pinging ? ZN_SILENT_US : ZN_PING_US));
+    bool waits = waits_for_pong(p);
+    zn_timer_set(&m->heap, &p->timer,
+                 waits ? p->asked_us + ZN_SILENT_US : p->heard_us + ZN_PING_US);
 }
 
 static void greeting_move(struct zn_mesh *m, int peer, enum zn_greeting to)
@@ -167,6 +174,8 @@ void zn_peer_link_failed(struct zn_mesh *m, int peer, enum zn_why why)
 void zn_peer_link_gap(struct zn_mesh *m, int peer)
 {
     zn_count(m, ZN_COUNT_gap_reported);
+    if (m->peers[peer].asked_again)
+        say_hello(m, peer);
     zn_rows_resend(m, peer);
 }
 
@@ -398,9 +407,9 @@ void zn_peer_tick(struct zn_mesh *m, int peer)
     uint64_t quiet_us = m->now_us - p->heard_us;
     if (p->greeting == ZN_GREET_ASKED)
         link_reset(m, peer, ZN_WHY_NO_HELLO);
-    else if (!p->pinging && quiet_us >= ZN_PING_US)
+    else if (!waits_for_pong(p) && quiet_us >= ZN_PING_US)
         ping(m, peer);
-    else if (p->pinging && quiet_us >= ZN_SILENT_US)
+    else if (waits_for_pong(p) && quiet_us >= ZN_SILENT_US)
         silent(m, peer);
     else
         zn_peer_update_timer(m, peer);

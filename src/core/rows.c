@@ -149,6 +149,8 @@ void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer)
     struct zn_track *t = zn_call_track(m, c, peer);
     row_move(m, c, peer, ZN_ROW_SENT);
     t->not_run = false;
+    if (p->original)
+        zn_original_asked(m, peer);
     if (t->sends < UINT16_MAX)
         t->sends++;
     if (t->sends > 1) {
@@ -159,8 +161,6 @@ void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer)
     t->life = p->life;
     t->sent_us = m->now_us;
     p->sent++;
-    if (p->original)
-        zn_original_asked(m, peer);
 }
 
 /* The transport did not take the frame: undo zn_row_sent(), so that what never left can still be
