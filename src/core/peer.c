@@ -333,7 +333,10 @@ static void ask_on(struct zn_mesh *m, int peer)
 void zn_peer_heard(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
+    bool waited = waits_for_pong(p);
     p->heard_us = m->now_us;
+    if (waited)
+        zn_peer_update_timer(m, peer);
     if (p->state == ZMQNET_DOWN && p->why == ZN_WHY_SILENT && p->greeting == ZN_GREET_DONE) {
         state_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
         zn_calls_assign(m);
