@@ -18,6 +18,7 @@
 #include "base/clock.h"
 
 #define EVENTS_MAX 64
+#define TURNS_MAX 4 /* without looking at the descriptors again */
 
 static const bool moves[ZN_NODE_STATES][ZN_NODE_STATES] = {
     [ZN_NODE_RUNNING] = {[ZN_NODE_DRAINING] = true},
@@ -191,7 +192,7 @@ static void starved_again(zmqnet_node *node)
     }
 }
 
-static void turn(zmqnet_node *node)
+static void turn_once(zmqnet_node *node)
 {
     const struct zn_event tick = {.type = ZN_EV_TICK};
     node->now_us = zn_clock_us();
@@ -203,6 +204,20 @@ static void turn(zmqnet_node *node)
     zn_node_step(node, &tick);
     flush(node);
     end_if_due(node);
+}
+
+/* What a turn leaves to do is mostly an answer that has arrived meanwhile: to take it at once costs
+ * less than to wake ourselves for it. */
+static void turn(zmqnet_node *node)
+{
+    for (int left = TURNS_MAX; left > 0; left--) {
+        turn_once(node);
+        node->busy = node->state != ZN_NODE_ENDED &&
+                     (node->starved != 0 || node->pattern->pending(node->carrier) ||
+                      zn_commands_waiting(&node->commands));
+        if (!node->busy)
+            return;
+    }
 }
 
 /* Asserted: only one thread at a time, and no callback, drives a node. */
@@ -221,8 +236,6 @@ int zn_node_turn(zmqnet_node *node)
     if (node->state == ZN_NODE_ENDED)
         return ZMQNET_ECLOSED;
     timer_arm(node);
-    node->busy = node->starved != 0 || node->pattern->pending(node->carrier) ||
-                 zn_commands_waiting(&node->commands);
     if (node->busy && !atomic_load(&node->threaded))
         zn_commands_wake(&node->commands);
     return 0;
