@@ -12,6 +12,7 @@ import pytest
 from support import wire
 from support.env import ROOT
 from support.mesh import Mesh
+from support.patterns import each_pattern
 from support.proc import run
 
 # Field numbers of docs/wire.md, section 2; this client knows no protobuf library.
@@ -90,9 +91,10 @@ def receipt(data):
 SELF, ACKED, NEVER_SENT = 1, 2, 5
 
 
+@each_pattern
 @pytest.mark.parametrize("sort", ["req", "bare", "dealer"])
-def test_bytes_by_hand(sort):
-    with Mesh() as mesh, mesh.client("bravo", sort) as client:
+def test_bytes_by_hand(pattern, sort):
+    with Mesh(pattern=pattern) as mesh, mesh.client("bravo", sort) as client:
         origin = wire.new_origin()
         client.send_raw(submit(origin, 1, "this is a test message"))
         data = client.recv_raw()
@@ -114,10 +116,11 @@ def test_bytes_by_hand(sort):
         assert (code, need, have, rows["charlie"]) == (-14, 3, 2, NEVER_SENT)
 
 
+@each_pattern
 @pytest.mark.parametrize("sort", ["req", "bare"])
-def test_both_codecs_agree(sort):
+def test_both_codecs_agree(pattern, sort):
     """What Python's protobuf encodes we understand, what we encode it decodes, field for field."""
-    with Mesh() as mesh, mesh.client("alpha", sort) as client:
+    with Mesh(pattern=pattern) as mesh, mesh.client("alpha", sort) as client:
         request = client.submit_body("grüße", quorum=-1, idempotent=True, floor=0)
         by_hand = submit(client.origin, client.seq, "grüße", quorum=-1)
         assert dict(fields(request.SerializeToString()))[3] == dict(fields(by_hand))[3]
@@ -129,7 +132,7 @@ def test_both_codecs_agree(sort):
         assert answer.sender == "alpha" and not answer.UnknownFields()
         assert [row.name for row in answer.rows] == list(mesh.names)
         view = client.status()
-        assert (view.name, view.pattern) == ("alpha", "router")
+        assert (view.name, view.pattern) == ("alpha", pattern)
         assert [peer.name for peer in view.peers] == list(mesh.names)
         assert {counter.name for counter in view.counters} >= {"frames_in", "delivered"}
 
