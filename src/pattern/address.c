@@ -56,6 +56,16 @@ int zn_address_resolve(const char *host, uint16_t port, struct zn_address *out)
     return look_up(host, port, 0, out);
 }
 
+struct zn_address zn_address_at_port(const struct zn_address *a, uint16_t port)
+{
+    struct zn_address at = *a;
+    if (zn_address_is_ipv6(a))
+        ((struct sockaddr_in6 *)&at.at)->sin6_port = htons(port);
+    else
+        ((struct sockaddr_in *)&at.at)->sin_port = htons(port);
+    return at;
+}
+
 bool zn_address_is_ipv6(const struct zn_address *a) { return a->at.ss_family == AF_INET6; }
 
 void zn_address_endpoint(const struct zn_address *a, char *text)

@@ -21,6 +21,8 @@ struct zn_address {
 int zn_address_numeric(const char *host, uint16_t port, struct zn_address *out);
 int zn_address_resolve(const char *host, uint16_t port, struct zn_address *out);
 
+/* The same host at another port. */
+struct zn_address zn_address_at_port(const struct zn_address *a, uint16_t port);
 bool zn_address_is_ipv6(const struct zn_address *a);
 /* The endpoint for libzmq; `text` has room for ZN_ADDRESS_TEXT_MAX. */
 void zn_address_endpoint(const struct zn_address *a, char *text);

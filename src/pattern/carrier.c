@@ -12,17 +12,14 @@
 #include "pattern/carrier.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <unistd.h>
-#include <zmq.h>
 
 #include "base/limits.h"
+#include "pattern/context.h"
 #include "pattern/socket.h"
 
 #define FILES_WISHED 65536
@@ -71,26 +68,6 @@ static int check_files(const struct zn_pattern_config *config, unsigned files_pe
              "%llu file descriptors are allowed and %llu are needed: raise the limit (ulimit -n)",
              (unsigned long long)files.rlim_cur, (unsigned long long)needed);
     return ZMQNET_ENOFILE;
-}
-
-/* libzmq's threads start with the first socket and inherit the signal mask: they take no signal. */
-static int open_context(size_t peers_n, void **out)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = ZMQNET_ENOMEM;
-    void *context = zmq_ctx_new();
-    if (context) {
-        zmq_ctx_set(context, ZMQ_MAX_SOCKETS, (int)(64 + 4 * peers_n));
-        zmq_ctx_set(context, ZMQ_BLOCKY, 0);
-        void *first = zmq_socket(context, ZMQ_PAIR);
-        rc = first ? 0 : ZMQNET_ENOFILE;
-        zn_socket_close(&first, 0);
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    *out = context;
-    return rc;
 }
 
 static int open_server(struct zn_carrier *c, const struct zn_pattern_config *config,
@@ -153,10 +130,16 @@ void zn_carrier_close(struct zn_carrier **carrier)
     zn_resolver_close(&c->links.resolver);
     zn_heap_free(&c->links.timers);
     zn_server_close(&c->server, ZN_CLOSE_LINGER_MS);
-    while (c->context && zmq_ctx_term(c->context) != 0 && errno == EINTR)
-        continue;
+    zn_context_close(c->is_client, &c->context);
     free(c);
     *carrier = NULL;
+}
+
+void zn_carrier_explain(int code, struct zmqnet_diag *diag)
+{
+    diag->code = code;
+    if (diag->text[0] == '\0')
+        snprintf(diag->text, sizeof diag->text, "opening the sockets: %s", zmqnet_error_text(code));
 }
 
 int zn_carrier_open(const struct zn_pattern_config *config, const struct zn_carrier_kind *kind,
@@ -169,9 +152,10 @@ int zn_carrier_open(const struct zn_pattern_config *config, const struct zn_carr
     int rc = c ? check_files(config, kind->files_per_peer, diag) : ZMQNET_ENOMEM;
     if (rc == 0) {
         c->sink = config->sink;
+        c->is_client = config->self < 0;
         c->links.epoll_fd = config->epoll_fd;
         zn_rand_seed(&c->links.rand, config->seed);
-        rc = open_context(config->peers->n, &c->context);
+        rc = zn_context_open(c->is_client, 64 + 4 * config->peers->n, &c->context);
     }
     if (rc == 0)
         rc = open_links(c, config, kind);
@@ -181,9 +165,7 @@ int zn_carrier_open(const struct zn_pattern_config *config, const struct zn_carr
         *out = c;
         return 0;
     }
-    diag->code = rc;
-    if (diag->text[0] == '\0')
-        snprintf(diag->text, sizeof diag->text, "opening the sockets: %s", zmqnet_error_text(rc));
+    zn_carrier_explain(rc, diag);
     zn_carrier_close(&c);
     return rc;
 }

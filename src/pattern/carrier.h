@@ -33,6 +33,7 @@ struct zn_carrier_kind {
 struct zn_carrier {
     struct zn_sink sink;
     void *context;
+    bool is_client;
     struct zn_server *server; /* NULL: a client */
     struct zn_links links;
     struct zn_link *link; /* links_n of them, one per replica; our own stays idle */
@@ -46,6 +47,8 @@ uint16_t zn_carrier_main_port(const struct zmqnet_replica *replica);
 /* As zn_pattern.open(); what stands behind the carrier in its struct is zero. */
 int zn_carrier_open(const struct zn_pattern_config *config, const struct zn_carrier_kind *kind,
                     struct zn_carrier **out, struct zmqnet_diag *diag);
+/* What failed to open said why, or it is said here. */
+void zn_carrier_explain(int code, struct zmqnet_diag *diag);
 /* As in struct zn_pattern. */
 void zn_carrier_close(struct zn_carrier **c);
 void zn_carrier_want(struct zn_carrier *c, int peer);

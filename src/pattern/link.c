@@ -26,8 +26,6 @@
 #include "base/limits.h"
 #include "pattern/socket.h"
 
-#define BACKOFF_MIN_US (50 * ZN_MS)
-#define BACKOFF_MAX_US (2 * ZN_SECOND)
 #define RESOLVE_US (5 * ZN_SECOND)
 #define CONNECT_US (2 * ZN_SECOND)
 #define FULL_PROBE_US (500 * ZN_MS)
@@ -68,14 +66,6 @@ static void close_socket(struct zn_link *l, int linger_ms)
     l->generation++;
 }
 
-static uint64_t next_backoff_us(struct zn_link *l)
-{
-    uint64_t us = l->backoff_us;
-    uint64_t longer_us = us == 0 ? BACKOFF_MIN_US : 2 * us;
-    l->backoff_us = longer_us < BACKOFF_MAX_US ? longer_us : BACKOFF_MAX_US;
-    return us == 0 ? 0 : us - us / 4 + zn_rand_below(&l->links->rand, us / 2);
-}
-
 static void back_off(struct zn_link *l)
 {
     close_socket(l, 0);
@@ -83,7 +73,7 @@ static void back_off(struct zn_link *l)
     l->links->due &= ~bit(l);
     l->links->touched &= ~bit(l);
     move(l, ZN_LINK_BACKOFF);
-    arm(l, next_backoff_us(l));
+    arm(l, zn_backoff_next_us(&l->backoff, &l->links->rand));
 }
 
 static void fail(struct zn_link *l, enum zn_why why)
@@ -296,14 +286,13 @@ void zn_link_init(struct zn_link *l, struct zn_links *links, int peer, const cha
                   uint16_t port)
 {
     *l = (struct zn_link){.links = links, .host = host, .port = port, .peer = peer};
-    zn_probe_init(&l->probe);
+    zn_probe_init(&l->probe, links->socket_type == ZMQ_PUSH ? "PUSH" : "DEALER");
     zn_timer_init(&l->timer, (uint32_t)peer);
 }
 
 void zn_link_end(struct zn_link *l, int linger_ms)
 {
-    bool up = l->state == ZN_LINK_UP || l->state == ZN_LINK_FULL;
-    close_socket(l, up ? linger_ms : 0);
+    close_socket(l, zn_link_is_up(l) ? linger_ms : 0);
     zn_probe_end(&l->probe, l->links->epoll_fd);
     zn_timer_clear(&l->links->timers, &l->timer);
 }
@@ -318,44 +307,65 @@ void zn_link_reset(struct zn_link *l)
 {
     if (l->state == ZN_LINK_IDLE || l->state == ZN_LINK_BACKOFF)
         return;
-    if (l->backoff_us == 0)
-        l->backoff_us = BACKOFF_MIN_US;
+    zn_backoff_not_at_once(&l->backoff);
     back_off(l);
 }
 
-void zn_link_good(struct zn_link *l) { l->backoff_us = 0; }
+void zn_link_good(struct zn_link *l) { l->backoff.us = 0; }
 
-/* The first thing on a DEALER goes behind a delimiter: should the original program's REP listen there,
- * it can answer. Without one it would drop it, and libzmq 4.3.4 sometimes its next answer with it. */
-static int send_whole(struct zn_link *l, zmq_msg_t *msg)
+/* Not at once: whoever says so may be a stranger who says it often. */
+void zn_link_hurry(struct zn_link *l)
 {
-    bool delimit = l->sent == 0 && l->links->socket_type == ZMQ_DEALER;
-    int error = delimit ? zn_socket_send_bytes(l->socket, "", 0, ZMQ_SNDMORE) : 0;
-    if (error == 0)
-        return zn_socket_send(l->socket, msg, 0);
-    zmq_msg_close(msg);
+    uint64_t at_us = zn_clock_us() + ZN_BACKOFF_MIN_US;
+    if (l->state == ZN_LINK_BACKOFF && l->timer.at_us > at_us)
+        zn_timer_set(&l->links->timers, &l->timer, at_us);
+}
+
+/* The head alone decides: the pipe that took it has room for the rest, or is gone with it. */
+static int send_frames(struct zn_link *l, const void *head, size_t head_bytes,
+                       struct zn_blob *frame)
+{
+    zmq_msg_t msg;
+    if (!frame)
+        return zn_socket_send_bytes(l->socket, head, head_bytes, 0);
+    if (zn_socket_wrap(frame, &msg) != 0)
+        return ENOMEM;
+    int error = head ? zn_socket_send_bytes(l->socket, head, head_bytes, ZMQ_SNDMORE) : 0;
+    if (error == 0) {
+        error = zn_socket_send(l->socket, &msg, 0);
+        return head ? 0 : error;
+    }
+    zmq_msg_close(&msg);
     return error;
 }
 
-int zn_link_send(struct zn_link *l, struct zn_blob *frame)
+int zn_link_send_headed(struct zn_link *l, const void *head, size_t head_bytes,
+                        struct zn_blob *frame)
 {
-    if (l->state != ZN_LINK_UP && l->state != ZN_LINK_FULL)
+    if (!zn_link_is_up(l))
         return ZMQNET_ENEVERSENT;
-    zmq_msg_t msg;
     l->links->touched |= bit(l);
     if (l->state == ZN_LINK_UP) {
-        if (zn_socket_wrap(frame, &msg) != 0)
-            return ZMQNET_ENOMEM;
-        int error = send_whole(l, &msg);
+        int error = send_frames(l, head, head_bytes, frame);
         if (error == 0) {
             l->sent++;
             l->sent_since_out++;
             return 0;
         }
+        if (error == ENOMEM)
+            return ZMQNET_ENOMEM;
         assert(error == EAGAIN);
     }
     l->owes_writable = true;
     return ZMQNET_EFULL;
+}
+
+/* The first thing on a DEALER goes behind a delimiter: should the original program's REP listen there,
+ * it can answer. Without one it would drop it, and libzmq 4.3.4 sometimes its next answer with it. */
+int zn_link_send(struct zn_link *l, struct zn_blob *frame)
+{
+    bool delimit = l->sent == 0 && l->links->socket_type == ZMQ_DEALER;
+    return zn_link_send_headed(l, delimit ? "" : NULL, 0, frame);
 }
 
 void zn_link_resolved(struct zn_link *l, const struct zn_resolved *answer)

@@ -11,6 +11,7 @@
 
 #include "base/heap.h"
 #include "base/rand.h"
+#include "pattern/backoff.h"
 #include "pattern/pattern.h"
 #include "pattern/probe.h"
 #include "pattern/resolve.h"
@@ -56,7 +57,7 @@ struct zn_link {
     bool owes_writable;      /* a send() was told that the link is full */
     unsigned frame_n;        /* frames of the message that is being read: so many have come */
     bool delimited;          /* the first of them was empty */
-    uint64_t backoff_us;     /* the next one; 0: none */
+    struct zn_backoff backoff;
     struct zn_timer timer;
 };
 
@@ -72,6 +73,16 @@ void zn_link_want(struct zn_link *l);
 void zn_link_reset(struct zn_link *l);
 void zn_link_good(struct zn_link *l);
 int zn_link_send(struct zn_link *l, struct zn_blob *frame);
+
+/* The same for a message of two frames; `frame` NULL: of the head alone. */
+int zn_link_send_headed(struct zn_link *l, const void *head, size_t head_bytes,
+                        struct zn_blob *frame);
+/* Something else says that the peer is there: a back-off that goes on is cut short. */
+void zn_link_hurry(struct zn_link *l);
+static inline bool zn_link_is_up(const struct zn_link *l)
+{
+    return l->state == ZN_LINK_UP || l->state == ZN_LINK_FULL;
+}
 
 /* These four may call the sink; the first does nothing for an answer that came too late. */
 void zn_link_resolved(struct zn_link *l, const struct zn_resolved *answer);

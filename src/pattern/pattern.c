@@ -10,6 +10,7 @@
 static const struct zn_pattern *const patterns[] = {
     &zn_pattern_router,
     &zn_pattern_reqrep,
+    &zn_pattern_pubsub,
 };
 
 const struct zn_pattern *zn_pattern_find(const char *name)

@@ -84,6 +84,7 @@ struct zn_pattern {
 
 extern const struct zn_pattern zn_pattern_router;
 extern const struct zn_pattern zn_pattern_reqrep;
+extern const struct zn_pattern zn_pattern_pubsub;
 
 /* By name, NULL if there is none. A NULL name means the default. */
 const struct zn_pattern *zn_pattern_find(const char *name);

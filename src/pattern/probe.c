@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The probe. libzmq keeps the errno of a failed connect to itself, so a link asks the kernel first:
- * connect, say what a DEALER says, wait for the same from the other side, close.
+ * connect, say what libzmq's socket would say, wait for the same from the other side, close.
  *
  * It speaks ZMTP 3.0 rather than just connecting, for two reasons: a port where something else listens
  * is found out here, and the peer sees a good handshake. A connection that closes without a word
@@ -21,16 +21,17 @@
 #include "base/limits.h"
 
 #define GREETING_BYTES 64
+#define SOCKET_TYPE_MAX 6
 
-/* Signature, version 3.0, mechanism NULL, as a client; then the command READY with the socket type. */
-static const uint8_t words[] = "\xff\0\0\0\0\0\0\0\0\x7f\x03\x00"
-                               "NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-                               "\0"
-                               "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-                               "\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06"
-                               "DEALER";
-#define WORDS_BYTES (sizeof words - 1)
-_Static_assert(WORDS_BYTES == GREETING_BYTES + 2 + 0x1c, "greeting and READY");
+/* Signature, version 3.0, mechanism NULL, as a client. */
+static const uint8_t greeting[] = "\xff\0\0\0\0\0\0\0\0\x7f\x03\x00"
+                                  "NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                                  "\0"
+                                  "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+_Static_assert(sizeof greeting - 1 == GREETING_BYTES, "a greeting");
+/* The command READY: this, then the length of the socket type in its last byte, and the socket type. */
+static const uint8_t ready_head[] = "\x05READY\x0bSocket-Type\0\0\0";
+#define READY_HEAD_BYTES (sizeof ready_head - 1)
 
 static enum zn_why why_of(int error)
 {
@@ -70,13 +71,16 @@ static enum zn_probe_result fail(struct zn_probe *p, int epoll_fd, enum zn_why b
     return ZN_PROBE_FAILED;
 }
 
-void zn_probe_init(struct zn_probe *p) { *p = (struct zn_probe){.fd = -1}; }
+void zn_probe_init(struct zn_probe *p, const char *socket_type)
+{
+    *p = (struct zn_probe){.socket_type = socket_type, .fd = -1};
+}
 
 enum zn_probe_result zn_probe_begin(struct zn_probe *p, const struct zn_address *to, int epoll_fd,
                                     uint32_t token, enum zn_why *why)
 {
     assert(p->fd < 0);
-    *p = (struct zn_probe){.token = token};
+    *p = (struct zn_probe){.socket_type = p->socket_type, .token = token};
     p->fd = socket(to->at.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (p->fd < 0)
         return fail(p, epoll_fd, ZN_WHY_RESET, why);
@@ -87,6 +91,22 @@ enum zn_probe_result zn_probe_begin(struct zn_probe *p, const struct zn_address 
     if (rc != 0 && errno != EINPROGRESS)
         return fail(p, epoll_fd, why_of(errno), why);
     return ZN_PROBE_PENDING;
+}
+
+static bool speak(const struct zn_probe *p)
+{
+    uint8_t words[GREETING_BYTES + 2 + READY_HEAD_BYTES + 1 + SOCKET_TYPE_MAX];
+    size_t type_bytes = strlen(p->socket_type), n = GREETING_BYTES;
+    assert(type_bytes <= SOCKET_TYPE_MAX);
+    memcpy(words, greeting, GREETING_BYTES);
+    words[n++] = 0x04; /* a command */
+    words[n++] = (uint8_t)(READY_HEAD_BYTES + 1 + type_bytes);
+    memcpy(words + n, ready_head, READY_HEAD_BYTES);
+    n += READY_HEAD_BYTES;
+    words[n++] = (uint8_t)type_bytes;
+    memcpy(words + n, p->socket_type, type_bytes);
+    n += type_bytes;
+    return send(p->fd, words, n, MSG_NOSIGNAL) == (ssize_t)n;
 }
 
 /* ENOTCONN from getpeername() while SO_ERROR is clear: still connecting. */
@@ -103,7 +123,7 @@ static enum zn_probe_result connecting(struct zn_probe *p, int epoll_fd, enum zn
         return ZN_PROBE_PENDING;
     if (met_itself(p->fd))
         return fail(p, epoll_fd, ZN_WHY_REFUSED, why);
-    if (send(p->fd, words, WORDS_BYTES, MSG_NOSIGNAL) != (ssize_t)WORDS_BYTES)
+    if (!speak(p))
         return fail(p, epoll_fd, ZN_WHY_HANDSHAKE, why);
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = p->token};
     epoll_ctl(epoll_fd, EPOLL_CTL_MOD, p->fd, &event);

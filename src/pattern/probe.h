@@ -16,7 +16,8 @@
 #define ZN_PROBE_ANSWER_US (2 * ZN_SECOND)
 
 struct zn_probe {
-    int fd; /* -1: no probe is going on */
+    const char *socket_type; /* that we say we are: one that the listener takes */
+    int fd;                  /* -1: no probe is going on */
     bool connected;
     uint32_t token;
     uint8_t heard[128]; /* what the peer said so far */
@@ -25,7 +26,8 @@ struct zn_probe {
 
 enum zn_probe_result { ZN_PROBE_PENDING, ZN_PROBE_CONNECTED, ZN_PROBE_OK, ZN_PROBE_FAILED };
 
-void zn_probe_init(struct zn_probe *p);
+/* socket_type: static text, "DEALER", "PUSH", "SUB". */
+void zn_probe_init(struct zn_probe *p, const char *socket_type);
 /* Begin; the descriptor is registered under `token`. Then, and whenever epoll reports it, call
  * zn_probe_step(): PENDING; CONNECTED, once: give it ZN_PROBE_ANSWER_US from now; OK; FAILED and *why.
  * After OK and FAILED it has ended itself. */

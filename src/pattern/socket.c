@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "zmqnet.h"
 
@@ -87,6 +88,26 @@ int zn_socket_fd(void *s)
     assert(rc == 0 && fd >= 0);
     (void)rc;
     return fd;
+}
+
+static bool read_frame(void *s, void (*take)(void *arg, zmq_msg_t *frame), void *arg)
+{
+    zmq_msg_t msg;
+    zmq_msg_init(&msg);
+    bool read = zmq_msg_recv(&msg, s, ZMQ_DONTWAIT) >= 0;
+    if (read)
+        take(arg, &msg);
+    zmq_msg_close(&msg);
+    return read;
+}
+
+bool zn_socket_read(void *s, void (*take)(void *arg, zmq_msg_t *frame), void *arg)
+{
+    uint64_t until_us = zn_clock_us() + ZN_TURN_READ_US;
+    for (int left = ZN_TURN_FRAMES_MAX; left > 0 && read_frame(s, take, arg); left--)
+        if (zn_clock_us() >= until_us)
+            break;
+    return (zn_socket_events(s) & ZMQ_POLLIN) != 0;
 }
 
 static void drop_reference(void *data, void *hint)

@@ -28,6 +28,10 @@ void zn_socket_set_int(void *s, int option, int value);
 int zn_socket_events(void *s);
 int zn_socket_fd(void *s);
 
+/* Receive what is there, frame by frame, within the budget of one socket in one turn. `take` has each
+ * frame until it returns, and must not close the socket. Returns whether there is more to read. */
+bool zn_socket_read(void *s, void (*take)(void *arg, zmq_msg_t *frame), void *arg);
+
 /* Make a blob a message to be sent. A large one is not copied: the message holds a reference until it
  * has left. Returns 0 or ZMQNET_ENOMEM. */
 int zn_socket_wrap(struct zn_blob *frame, zmq_msg_t *msg);
