@@ -17,21 +17,6 @@ def original(text, **fields):
     return wire.body(type=wire.proto().SINGLE, sender="bravo", message=text.encode(), **fields)
 
 
-@pytest.mark.parametrize("sort", SORTS)
-def test_original_client(sort):
-    """A SINGLE is bounced to all and answered by a SINGLE with a text that a person can read."""
-    with Mesh() as mesh, mesh.client("bravo", sort) as client:
-        for number in range(3):
-            answer = client.ask(original(f"message {number}"))
-            assert answer.type == wire.proto().SINGLE
-            assert "3/3" in answer.message.decode(), answer
-            for name in mesh.names:
-                mesh.wait_delivered(name, f"message {number}")
-        mesh.finish()
-        for name in mesh.names:
-            assert [d.text for d in mesh.deliveries(name)] == [f"message {n}" for n in range(3)]
-
-
 def test_original_client_learns_of_a_dead_replica():
     with Mesh() as mesh, mesh.client("bravo") as client:
         mesh.lose("charlie")
@@ -48,15 +33,6 @@ def test_original_replica_is_answered():
         answer = client.ask(request)
         assert answer.message == b"ACK"
         assert mesh.wait_delivered("alpha", "bounced")
-
-
-@pytest.mark.parametrize("sort", SORTS)
-def test_envelope_comes_back(sort):
-    with Mesh() as mesh, mesh.client("alpha", sort) as client:
-        for number in range(3):
-            answer = client.submit(f"message {number}")
-            assert wire.is_complete(answer, mesh.names), answer
-            assert (answer.origin, answer.seq) == (client.origin, client.seq)
 
 
 def _proxy(context, front, back, control):

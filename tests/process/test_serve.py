@@ -6,7 +6,6 @@ import resource
 import signal
 import socket
 import subprocess
-import threading
 
 import pytest
 
@@ -208,33 +207,6 @@ def test_missing_service_manager_is_no_reason_to_fail():
 
 
 # ---- ending ----
-
-def test_sigterm_under_load():
-    """It ends with 0, quickly, and what it acked was delivered."""
-    with Mesh() as mesh:
-        acked, stop = [], threading.Event()
-
-        def load(name):
-            with mesh.client(name, "dealer") as client:
-                while not stop.is_set():
-                    client.send(client.submit_body("load", quorum=-1, budget_ms=1000))
-                    answer = client.recv(3)
-                    if answer is not None and answer.code == 0:
-                        acked.append(name)
-        threads = [threading.Thread(target=load, args=(name,)) for name in ("alpha", "bravo")]
-        for thread in threads:
-            thread.start()
-        try:
-            wait_until(lambda: len(acked) > 50, 10, "load")
-            mesh.procs["charlie"].signal(signal.SIGTERM)
-            assert mesh.procs["charlie"].wait(2.5) == 0
-            before = len(acked)
-            wait_until(lambda: len(acked) > before + 50, 10, "load on the two that are left")
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
-
 
 def test_sigterm_with_an_open_request():
     """What is open has a second to finish; then it is failed and the replica ends all the same."""

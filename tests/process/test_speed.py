@@ -127,13 +127,13 @@ def test_crossed_broadcasts():
     More in all than one client at one replica, every receipt complete, every message delivered."""
     with Mesh() as mesh:
         _closed_loops(mesh, mesh.names, 0.2)
-        one = _closed_loops(mesh, ["alpha"], 1.5) / 1.5
+        one = _closed_loops(mesh, ["alpha"], 1)
         before = len(mesh.deliveries("alpha"))
-        total = _closed_loops(mesh, mesh.names, 5)
+        total = _closed_loops(mesh, mesh.names, 2)
         for name in mesh.names:
             wait_until(lambda: len(mesh.deliveries(name)) == before + total, 10,
                        f"{name} has delivered all {total}")
-        assert total / 5 > one, (total / 5, one)
+        assert total / 2 > one, (total / 2, one)
 
 
 def _cpu_seconds(pid):

@@ -7,7 +7,7 @@ import pathlib
 import signal
 import tempfile
 
-from support import env, ports, wire
+from support import build, env, ports, wire
 from support.proc import Proc, zmqnet
 from support.wait import wait_until
 
@@ -18,12 +18,14 @@ UP, DOWN = 2, 3  # states of a peer, as proto/zmqnet.proto numbers them
 Delivery = collections.namedtuple("Delivery", "origin id text")
 
 
-def peers_text(port_of, host="127.0.0.1"):
-    """A peers file in the shape of the original program."""
+def peers_text(port_of, host="127.0.0.1", more_ports_of=None):
+    """A peers file in the shape of the original program. more_ports_of: "ports" of each name."""
     replicas = [{
         "pid": 1000 + i, "name": name, "address": f"{host}:{port}", "host": "apollo",
         "ipaddr": "127.0.0.1", "port": port,
     } for i, (name, port) in enumerate(port_of.items())]
+    for replica in replicas if more_ports_of else ():
+        replica["ports"] = more_ports_of[replica["name"]]
     info = {"num_replicas": len(replicas), "updated": "2017-07-13T13:36:53.158Z"}
     return json.dumps({"info": info, "replicas": replicas}, indent=2) + "\n"
 
@@ -32,20 +34,29 @@ class Mesh:
     """Replicas of one peers file in a directory of their own.
 
     with Mesh(3) as mesh: all three run and are linked.  Mesh(3, run=1): only alpha runs.
+    pattern: what they speak among themselves.  obedient: names of those that run replica.c.
     When the block ends well, each replica that still runs must end with 0 on SIGTERM. When it ends
     badly, everything that the processes wrote is printed. In any case all of them are gone.
     """
 
-    def __init__(self, count=3, run=None, host="127.0.0.1"):
+    def __init__(self, count=3, run=None, host="127.0.0.1", pattern="router", obedient=()):
         self.names = NAMES[:count]
+        self.pattern = pattern
+        self._obedient = obedient
         self._run = self.names[:count if run is None else run]
         self._scratch = tempfile.TemporaryDirectory(prefix="zmqnet-test-")
         self.dir = pathlib.Path(self._scratch.name)
         self.port = dict(zip(self.names, ports.take(count)))
         self.path = self.dir / "peers.json"
-        self.path.write_text(peers_text(self.port, host))
+        self.path.write_text(peers_text(self.port, host, self._more_ports()))
         self.procs = {}
         self._all = []
+
+    def _more_ports(self):
+        """Only pubsub has more than one port; its defaults may be another test's."""
+        if self.pattern != "pubsub":
+            return None
+        return {name: dict(zip(("pub", "ack"), ports.take(2))) for name in self.names}
 
     def endpoint(self, name):
         return f"tcp://127.0.0.1:{self.port[name]}"
@@ -65,10 +76,17 @@ class Mesh:
     def start(self, *names, args=(), argv=None):
         """Start replicas; return when each has said that it is ready. argv: another program."""
         for name in names:
-            command = argv or [env.ZMQNET, "-p", self.path, "serve", "-n", name, *args]
+            command = argv or [env.ZMQNET, "-p", self.path, "serve", "-n", name,
+                               "--pattern", self.pattern, *args]
             self.procs[name] = self.spawn(*command)
         for name in names:
             self.wait_ready(name)
+
+    def start_obedient(self, *names):
+        """Start replicas whose handler does what the message says, see replica.c; a line on their
+        stdin lets them answer what they hold."""
+        for name in names:
+            self.start(name, argv=[build.program("replica.c"), self.path, name, self.pattern])
 
     def wait_ready(self, name):
         proc = self.procs[name]
@@ -171,7 +189,8 @@ class Mesh:
     def __enter__(self):
         try:
             if self._run:
-                self.start(*self._run)
+                self.start(*(name for name in self._run if name not in self._obedient))
+                self.start_obedient(*self._obedient)
                 self.linked()
         except BaseException:
             self._close(failed=True)

@@ -4,8 +4,10 @@
  *
  *     refuse CODE TEXT   refuses with that code and text
  *     hold               answers when a line comes on stdin, not before
+ *     hold all           the same, and so do all that follow until then
  *     anything else      succeeds, and answers with the text "got " and the message
  *
+ * use: replica PEERS NAME [PATTERN]
  * It prints the same ready and deliver lines as `zmqnet serve`, and ends with 0 on SIGTERM. The
  * main thread waits for signals and input; the node has a thread of its own, where the handler runs.
  */
@@ -19,12 +21,13 @@
 
 #include "zmqnet.h"
 
-#define HELD_MAX 64
+#define HELD_MAX 4096
 #define STOP_MS 1000
 
 /* Filled by the handler before it prints the deliver line, read by main after a line on stdin: who
  * writes that line has read the deliver line. */
 static _Atomic int held_n;
+static _Atomic bool holds_all;
 static uint64_t held[HELD_MAX];
 
 static int refuse(zmqnet_node *node, const struct zmqnet_message *m, const char *rest)
@@ -45,7 +48,9 @@ static int handle(zmqnet_node *node, const struct zmqnet_message *m, void *arg)
     int bytes = snprintf(text, sizeof text, "got %.*s", (int)m->body_bytes,
                          m->body ? (const char *)m->body : "");
     const char *body = text + 4;
-    bool hold = strcmp(body, "hold") == 0 && held_n < HELD_MAX;
+    if (strcmp(body, "hold all") == 0)
+        holds_all = true;
+    bool hold = (holds_all || strcmp(body, "hold") == 0) && held_n < HELD_MAX;
     if (hold)
         held[held_n++] = m->token;
     printf("deliver %s %016llx-%llu %s\n", m->from, (unsigned long long)m->id.origin,
@@ -64,6 +69,7 @@ static int answer_held(zmqnet_node *node)
     char line[16];
     if (read(STDIN_FILENO, line, sizeof line) <= 0)
         return -1;
+    holds_all = false;
     for (int i = 0; i < held_n; i++)
         if (zmqnet_answer(node, held[i], 0, "at last", 7) != 0)
             return -1;
@@ -81,8 +87,8 @@ static void wait_for_the_end(zmqnet_node *node, int signals)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3)
-        return fprintf(stderr, "use: replica PEERS NAME\n"), 2;
+    if (argc < 3 || argc > 4)
+        return fprintf(stderr, "use: replica PEERS NAME [PATTERN]\n"), 2;
     setvbuf(stdout, NULL, _IOLBF, 0);
     sigset_t ends;
     sigemptyset(&ends);
@@ -93,7 +99,7 @@ int main(int argc, char **argv)
     struct zmqnet_diag diag = {0};
     zmqnet_peers *peers = NULL;
     zmqnet_node *node = NULL;
-    struct zmqnet_options options = {.name = argv[2], .handler = handle};
+    struct zmqnet_options options = {.name = argv[2], .pattern = argv[3], .handler = handle};
     int rc = zmqnet_peers_load(argv[1], &peers, &diag, 1, NULL);
     if (rc == 0)
         rc = zmqnet_open(&node, peers, &options, &diag);

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""Clients that keep replicas busy: in closed loops, each in a thread, or with much open at once."""
+
+import collections
+import threading
+import time
+
+from support import wire
+
+MAJORITY = -1
+
+# A coordinator asks again after a third of the five seconds that these messages have. An answer
+# that comes later was lost, or waited for somebody.
+FIRST_RETRY_SECONDS = 1.6
+
+Asked = collections.namedtuple("Asked", "via text answer")  # answer: None if none came in time
+
+
+class Load:
+    """A client at each of these replicas that sends its next message when the last is answered.
+
+    with Load(mesh, names) as load: they run; afterwards load.asked() is complete. A client that got
+    no answer at the first try stops. `fields` are those of its messages.
+    """
+
+    def __init__(self, mesh, names, **fields):
+        self._stop = False
+        self._asked = {name: [] for name in names}
+        self._threads = [threading.Thread(target=self._run, args=(mesh, name, fields))
+                         for name in names]
+
+    def _run(self, mesh, name, fields):
+        to = fields.get("target", "all")
+        with mesh.client(name, "dealer") as client:
+            while not self._stop:
+                message = client.submit_body(f"{name} to {to} {client.seq}", **fields)
+                client.send(message)
+                answer = client.recv(FIRST_RETRY_SECONDS)
+                self._asked[name].append(Asked(name, message.message.decode(), answer))
+                if answer is None:
+                    return
+
+    def asked(self, *names):
+        """What these (default: all) have sent so far, and what they were told."""
+        return [one for name in names or self._asked for one in self._asked[name]]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop = True
+        for thread in self._threads:
+            thread.join()
+
+
+def take_answers(client, count, seconds=10):
+    """The next `count` answers, by the seq of what they answer. `client` is a DEALER."""
+    answers = {}
+    limit = time.monotonic() + seconds
+    while len(answers) < count:
+        frame = client.recv(max(0, limit - time.monotonic()))
+        assert frame is not None, f"{len(answers)} of {count} answers in {seconds} s"
+        answers.update((answer.seq, answer) for answer in wire.flatten(frame))
+    return answers
