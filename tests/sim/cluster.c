@@ -86,7 +86,7 @@ void sim_inbox_clear(struct sim *s, struct sim_inbox *inbox)
         item_free(s, item);
 }
 
-static void turn_soon(struct sim *s, int node)
+void sim_turn_soon(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
     if (n->turn_due || !n->alive || n->stopped)
@@ -97,8 +97,25 @@ static void turn_soon(struct sim *s, int node)
 
 struct sim_item *sim_inbox_add(struct sim *s, int node, enum zn_event_type type)
 {
-    turn_soon(s, node);
+    sim_turn_soon(s, node);
     return inbox_append(&s->nodes[node].inbox, type);
+}
+
+bool sim_has_mesh(const struct sim *s, int node) { return s->nodes[node].mesh != NULL; }
+
+/* The next frame that waits there; NULL: none. */
+struct sim_frame *sim_inbox_frame(struct sim *s, int node)
+{
+    struct sim_item *item = inbox_take(&s->nodes[node].inbox);
+    struct sim_frame *f = item ? item->frame : NULL;
+    free(item);
+    return f;
+}
+
+void sim_count(struct sim *s, int node, enum zn_counter counter)
+{
+    if (sim_has_mesh(s, node))
+        inbox_append(&s->nodes[node].soon, ZN_EV_COUNT)->counter = counter;
 }
 
 /* ---- messages that leave ---- */
@@ -236,6 +253,16 @@ static void not_taken(struct sim *s, int node, const struct zn_action *a)
     }
 }
 
+static void check_lock_step(struct sim *s, int node, const struct zn_action *a, size_t messages)
+{
+    bool is_send = a->type == ZN_ACT_SEND;
+    bool lock_step =
+        is_send ? sim_patterns[s->nodes[node].pattern].lock_step : sim_route_is_question(a->route);
+    if (messages > 1 && lock_step)
+        sim_fail(s, "%s: a frame of %zu messages on a lock-step link", s->nodes[node].name,
+                 messages);
+}
+
 /* One frame: the action at *i and those that go with it. */
 static void carry_frame(struct sim *s, int node, size_t *i)
 {
@@ -252,6 +279,7 @@ static void carry_frame(struct sim *s, int node, size_t *i)
             break;
         }
     }
+    check_lock_step(s, node, &out->at[*i], p.n);
     if (p.n && hand_over(s, node, &out->at[*i], frame_of(&p), 0) != 0)
         not_taken(s, node, &out->at[*i]);
     for (size_t k = 0; k < p.n; k++)
@@ -306,6 +334,10 @@ static void late_answer(struct sim *s, const struct sim_due *due)
 {
     struct sim_node *n = &s->nodes[due->node];
     struct sim_pending **at = &n->pending;
+    if (n->alive && !n->mesh) {
+        sim_original_due(s, due);
+        return;
+    }
     while (*at && (*at)->token != due->token)
         at = &(*at)->next;
     struct sim_pending *p = *at;
@@ -340,12 +372,14 @@ static void carry_note(struct sim *s, int node, const struct zn_note *note)
     const char *peer = note->peer >= 0 ? s->nodes[note->peer].name : "-";
     if (note->id == ZN_NOTE_PEER_UP && note->peer >= 0)
         sim_link_good(s, node, note->peer);
+    if (note->id == ZN_NOTE_PEER_DOWN)
+        sim_ghost_down(s, node, note->peer, note->why);
     if (note->id == ZN_NOTE_BAD_INPUT)
         sim_say(s, "%s note %s %s %s count=%" PRIu64, s->nodes[node].name, ids[note->id], peer,
                 counters[note->counter], note->count);
     else
         sim_say(s, "%s note %s %s%s%s%s", s->nodes[node].name, ids[note->id], peer,
-                note->why ? " (" : "", zn_why_text(note->why), note->why ? ")" : "");
+                note->why ? " (" : "", note->cause, note->why ? ")" : "");
 }
 
 static void carry_out(struct sim *s, int node)
@@ -372,6 +406,12 @@ static void carry_out(struct sim *s, int node)
 
 /* ---- steps and turns ---- */
 
+/* Looking at every table costs more than all the rest. */
+static bool check_is_due(struct sim *s)
+{
+    return s->options.check_every == 0 || ++s->steps % s->options.check_every == 0;
+}
+
 static int step(struct sim *s, int node, const struct zn_event *event)
 {
     struct sim_node *n = &s->nodes[node];
@@ -380,7 +420,7 @@ static int step(struct sim *s, int node, const struct zn_event *event)
         sim_fail(s, "%s emitted %zu actions", n->name, n->out.n);
     bool idle = n->out.n == 0 && (event->type == ZN_EV_TICK || event->type == ZN_EV_FLUSH);
     carry_out(s, node);
-    if (!idle) /* looking at every table costs more than all the rest */
+    if (!idle && check_is_due(s))
         zn_mesh_check(n->mesh);
     return rc;
 }
@@ -392,6 +432,9 @@ static void step_frame(struct sim *s, int node, struct sim_item *item)
     const struct zn_blob *bytes = item->frame->bytes;
     struct zn_msg msg;
     enum zn_wire_error error;
+    if (!sim_pattern_reads(s, item->frame))
+        return;
+    consequences(s, node);
     zn_decoder_begin(s->decoder, bytes->data, bytes->bytes);
     while (zn_decoder_next(s->decoder, &msg, &error)) {
         if (error != ZN_WIRE_OK) {
@@ -402,7 +445,7 @@ static void step_frame(struct sim *s, int node, struct sim_item *item)
              &(struct zn_event){.type = item->type,
                                 .peer = item->peer,
                                 .route = item->route,
-                                .connection = item->route,
+                                .connection = sim_route_connection(item->route),
                                 .msg = &msg});
         zn_msg_drop(&msg);
         consequences(s, node);
@@ -417,6 +460,7 @@ static bool is_void(const struct sim_node *n, const struct sim_item *item)
     case ZN_EV_LINK_LOST:
     case ZN_EV_LINK_FAILED:
     case ZN_EV_LINK_WRITABLE:
+    case ZN_EV_LINK_GAP:
     case ZN_EV_LINK_MSG: return n->links[item->peer].epoch != item->epoch;
     default: return false;
     }
@@ -441,6 +485,8 @@ static void say_link(struct sim *s, int node, const struct sim_item *item)
         sim_say(s, "%s link to %s is lost", name, peer);
     else if (item->type == ZN_EV_LINK_FAILED && s->show_hellos)
         sim_say(s, "%s link to %s failed (%s)", name, peer, zn_why_text(item->why));
+    else if (item->type == ZN_EV_LINK_GAP)
+        sim_say(s, "%s hears that %s misses something", name, peer);
 }
 
 static void step_item(struct sim *s, int node, struct sim_item *item)
@@ -449,7 +495,7 @@ static void step_item(struct sim *s, int node, struct sim_item *item)
         say_link(s, node, item);
         if (item->type == ZN_EV_CALL)
             call_begins(s, item);
-        if (item->frame)
+        if (item->frame && item->frame->bytes)
             step_frame(s, node, item);
         else
             step(s, node,
@@ -502,6 +548,8 @@ static void die(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
     n->alive = n->stopped = n->ending = false;
+    n->changed_us = s->now_us;
+    n->work.busy = n->work.done = false;
     n->timer_mark++;
     for (uint64_t t = 1; t <= s->calls_n; t++)
         if (s->calls[t].node == node && !s->calls[t].done_n)
@@ -536,6 +584,10 @@ static void turn(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
     n->turn_due = false;
+    if (!n->mesh) {
+        sim_original_turn(s, node);
+        return;
+    }
     for (struct sim_item *item; (item = inbox_take(&n->inbox));) {
         step_item(s, node, item);
         consequences(s, node);
@@ -543,7 +595,8 @@ static void turn(struct sim *s, int node)
     step(s, node, &(struct zn_event){.type = ZN_EV_TICK, .peer = -1});
     consequences(s, node);
     flush(s, node);
-    sim_check_node(s, node);
+    if (check_is_due(s))
+        sim_check_node(s, node);
     arm(s, node);
     if (n->ending && (zn_mesh_open_count(n->mesh) == 0 || s->now_us >= n->exit_us))
         finish(s, node);
@@ -551,11 +604,11 @@ static void turn(struct sim *s, int node)
 
 void sim_feed(struct sim *s, int node, const struct zn_event *event)
 {
-    if (!s->nodes[node].alive || s->nodes[node].stopped)
+    if (!sim_has_mesh(s, node) || s->nodes[node].stopped)
         return;
     step(s, node, event);
     consequences(s, node);
-    turn_soon(s, node);
+    sim_turn_soon(s, node);
 }
 
 /* ---- processes ---- */
@@ -567,7 +620,7 @@ static struct sim_node *add_node(struct sim *s, const char *name, int self)
     snprintf(n->name, sizeof n->name, "%s", name);
     n->self = self;
     n->via = -1;
-    n->pattern = "router";
+    n->pattern = n->next_pattern = SIM_ROUTER;
     n->tables = s->options.tables;
     inbox_init(&n->inbox);
     inbox_init(&n->soon);
@@ -602,7 +655,9 @@ static struct zn_mesh_config config_of(struct sim *s, const struct sim_node *n)
         .via = n->via,
         .life = n->life,
         .seed = n->life + 1,
-        .pattern = n->pattern,
+        .pattern = sim_patterns[n->pattern].name,
+        .pattern_too = sim_patterns[n->pattern].too,
+        .lock_step = sim_patterns[n->pattern].lock_step,
         .message_max = s->options.message_max,
         .calls_max = t->calls,
         .served_max = t->served,
@@ -615,6 +670,15 @@ static struct zn_mesh_config config_of(struct sim *s, const struct sim_node *n)
     };
 }
 
+static void open_mesh(struct sim *s, struct sim_node *n)
+{
+    struct zn_mesh_config config = config_of(s, n);
+    int rc = zn_mesh_open(&config, s->now_us, &n->mesh);
+    assert(rc == 0);
+    n->out.at = calloc(zn_mesh_actions_max(n->mesh), sizeof *n->out.at);
+    assert(n->out.at);
+}
+
 void sim_start(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
@@ -625,15 +689,14 @@ void sim_start(struct sim *s, int node)
     n->turn_due = false;
     n->life_n++;
     n->life = zn_rand_u64(&s->rand) | 1;
-    n->resumed_us = s->now_us;
+    n->resumed_us = n->changed_us = s->now_us;
     n->timer_us = UINT64_MAX;
+    n->pattern = n->next_pattern;
     sim_life_add(s, n->life, node, n->life_n);
-    struct zn_mesh_config config = config_of(s, n);
-    int rc = zn_mesh_open(&config, s->now_us, &n->mesh);
-    assert(rc == 0);
-    n->out.at = calloc(zn_mesh_actions_max(n->mesh), sizeof *n->out.at);
-    assert(n->out.at);
-    turn_soon(s, node);
+    if (!n->next_original)
+        open_mesh(s, n);
+    s->originals |= n->next_original;
+    sim_turn_soon(s, node);
 }
 
 void sim_kill(struct sim *s, int node)
@@ -649,6 +712,10 @@ void sim_end(struct sim *s, int node, uint64_t grace_us)
     s->faults++;
     if (!n->alive || n->ending)
         return;
+    if (!n->mesh) {
+        die(s, node);
+        return;
+    }
     n->ending = true;
     n->exit_us = s->now_us + grace_us;
     sim_inbox_add(s, node, ZN_EV_DRAIN);
@@ -658,6 +725,7 @@ void sim_end(struct sim *s, int node, uint64_t grace_us)
 void sim_stop(struct sim *s, int node)
 {
     s->faults++;
+    s->nodes[node].changed_us = s->now_us;
     s->nodes[node].stopped = s->nodes[node].alive;
 }
 
@@ -668,15 +736,15 @@ void sim_continue(struct sim *s, int node)
     if (!n->stopped)
         return;
     n->stopped = n->turn_due = false;
-    n->resumed_us = s->now_us;
-    turn_soon(s, node);
+    n->resumed_us = n->changed_us = s->now_us;
+    sim_turn_soon(s, node);
     sim_network_continued(s, node);
 }
 
 uint64_t sim_ask(struct sim *s, int node, struct zn_call_spec spec, const char *body, size_t n)
 {
     struct sim_item *item;
-    if (!s->nodes[node].alive || s->calls_n + 1 >= SIM_CALLS_MAX)
+    if (!sim_has_mesh(s, node) || s->calls_n + 1 >= SIM_CALLS_MAX)
         return 0;
     spec.tag = ++s->calls_n;
     struct sim_call *c = &s->calls[spec.tag];
@@ -705,7 +773,7 @@ static void due_now(struct sim *s, const struct sim_due *due)
         return;
     case SIM_EXIT:
         if (n->alive && due->mark == n->life_n)
-            turn_soon(s, due->node);
+            sim_turn_soon(s, due->node);
         return;
     case SIM_ANSWER: late_answer(s, due); return;
     default: sim_network_due(s, due);
@@ -750,7 +818,7 @@ bool sim_run_idle(struct sim *s, uint64_t until_us)
 static bool settled(struct sim *s)
 {
     for (int i = 0; i < s->nodes_n; i++) {
-        if (!s->nodes[i].alive)
+        if (!sim_has_mesh(s, i))
             continue;
         const zmqnet_status *view = zn_mesh_status(s->nodes[i].mesh, s->now_us);
         for (size_t p = 0; p < view->peers_n; p++)
@@ -815,6 +883,11 @@ void sim_open(struct sim *s, const struct sim_options *options, FILE *out)
     for (int i = 0; i < s->replicas_n; i++) {
         struct sim_node *n = add_node(s, replica_names[i], i);
         n->other_file = options->other_file >> i & 1;
+        n->next_original = options->original >> i & 1;
+        n->next_pattern = options->pattern;
+        for (int p = 0; p < SIM_PATTERNS_N; p++)
+            if (options->speaks[p] >> i & 1)
+                n->next_pattern = (enum sim_pattern_id)p;
     }
     for (int i = 0; i < s->replicas_n; i++)
         if (!(options->down >> i & 1))

@@ -114,7 +114,7 @@ const char *sim_inject(struct sim *s, char **w, int n)
     int node = sim_find(s, w[1]), kind = kind_value(w[4]);
     bool on_link = strcmp(w[2], "on") == 0;
     int peer = on_link ? sim_find(s, w[3]) : -1;
-    if (node < 0 || kind < 0 || (!on_link && strcmp(w[2], "from") != 0))
+    if (node < 0 || !sim_has_mesh(s, node) || kind < 0 || (!on_link && strcmp(w[2], "from") != 0))
         return "inject NODE on PEER | from WHO KIND [key=value ...]";
     if (on_link && (peer < 0 || peer >= s->replicas_n))
         return "no such peer";
@@ -131,7 +131,7 @@ const char *sim_inject(struct sim *s, char **w, int n)
              &(struct zn_event){.type = on_link ? ZN_EV_LINK_MSG : ZN_EV_ROUTE_MSG,
                                 .peer = peer,
                                 .route = route,
-                                .connection = route,
+                                .connection = sim_route_connection(route),
                                 .msg = &msg});
     zn_blob_drop(&msg.body);
     sim_run(s, s->now_us);

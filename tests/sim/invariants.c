@@ -11,6 +11,19 @@
  *     nothing is lost in silence: what was sent is acked, refused, unknown or still open
  *     queues and windows keep their limits
  *     while a majority is well, a broadcast to a majority is quick, whatever the others do
+ *     nobody who runs and answers is called silent, however long its handler takes
+ *     what a handler has acked long before the end is acked in the receipt
+ *
+ * They hold in every pattern. What differs by design:
+ *
+ *     reqrep   one message is under way on a link, not a window of them. An answer that comes when the
+ *              lock step has moved on is dropped (pattern.c) and asked for again: so the last of these
+ *              rules allows for a ping that came in between, and no rule looks at the counter `late`
+ *     pubsub   what is lost alone may be a ping or its answer: while such losses are to be expected,
+ *              the last three rules are not held
+ *     the original program has no dedup, so "once in one life" is for it "once, unless the call is
+ *              idempotent". It answers one message at a time, pings never: so it may be called silent
+ *              while its handler takes long, and is no part of a majority that is well
  *
  * The first breach is kept, ends the run, and makes it fail. Two processes under one name make what
  * ran "at a replica" meaningless, so with impostors only the rules without a ghost are held.
@@ -25,6 +38,9 @@
 #define LATE_US 1000 /* a turn of the loop, at most, after the deadline */
 #define CALM_LINK_US (100 * ZN_MS)
 #define CALM_SERVED_MIN 1024
+#define QUIET_US (4 * ZN_SECOND) /* after a fault, until everybody has found out */
+#define ACK_WAITS_US (1500 * ZN_MS)
+#define ROOMY_FRAMES_MIN 100
 
 void sim_fail(struct sim *s, const char *format, ...)
 {
@@ -87,7 +103,7 @@ void sim_ghost_ran(struct sim *s, int node, struct zmqnet_id id)
     t->life_n = n->life_n;
     t->runs++;
     t->runs_in_life++;
-    if (t->runs_in_life > 1)
+    if (t->runs_in_life > 1 && (n->mesh || !g->idempotent))
         sim_fail(s, "%s ran %s twice in one life", n->name, text);
     else if (t->runs > 1 && !g->idempotent)
         sim_fail(s, "%s ran %s in two lives", n->name, text);
@@ -100,10 +116,39 @@ void sim_ghost_answered(struct sim *s, int node, struct zmqnet_id id, int code)
     if (!has_ghost(s, id))
         return;
     struct sim_truth *t = &ghost_of(s, id)->at[s->nodes[node].self];
+    if (code == 0 && !t->acked)
+        t->acked_us = s->now_us;
     t->acked |= code == 0;
     t->refused |= code != 0;
     if (code != 0)
         t->code = code;
+}
+
+/* ---- two that are well ---- */
+
+static bool is_whole(const struct sim *s)
+{
+    return !s->impostors && !s->loss_ppm && !s->dup_ppm && !s->reorder && !s->unread_ppm;
+}
+
+/* Nothing has come between the two since then, and each of them has run all the time. */
+static bool is_quiet(const struct sim *s, int node, int peer, uint64_t since_us)
+{
+    const struct sim_node *n = &s->nodes[node], *p = &s->nodes[peer];
+    const struct sim_link *l = &n->links[peer];
+    return is_whole(s) && s->network_us <= since_us && n->changed_us <= since_us &&
+           p->changed_us <= since_us && s->cut_us[node][peer] <= since_us &&
+           s->cut_us[peer][node] <= since_us && !s->cut[node][peer] && !s->cut[peer][node] &&
+           p->alive && !p->stopped && !p->ending && l->to == peer && l->to_life == p->life_n &&
+           l->up_us <= since_us && !l->lose;
+}
+
+void sim_ghost_down(struct sim *s, int node, int peer, enum zn_why why)
+{
+    if (why == ZN_WHY_SILENT && s->now_us > QUIET_US && sim_has_mesh(s, peer) &&
+        is_quiet(s, node, peer, s->now_us - QUIET_US))
+        sim_fail(s, "%s calls %s down (%s), which is well", s->nodes[node].name,
+                 s->nodes[peer].name, zn_why_text(why));
 }
 
 /* ---- completions ---- */
@@ -156,6 +201,35 @@ static void check_row(struct sim *s, uint64_t tag, struct zmqnet_id id, const st
                  t->refused ? ", refused" : "");
     if (r->outcome == ZMQNET_NEVER_SENT)
         t->never = true;
+}
+
+/* Our own call, and no table was so small that the answer may have been forgotten. */
+static void check_acks(struct sim *s, int node, const struct zn_action *a)
+{
+    const struct sim_node *n = &s->nodes[node];
+    char text[128];
+    for (size_t i = 0; i < a->done.rows_n; i++) {
+        const struct zn_row *r = &a->done.rows[i];
+        int peer = replica_of(s, r->name);
+        if (peer < 0 || peer == node || r->outcome != ZMQNET_UNACKED || !has_ghost(s, a->done.id))
+            continue;
+        const struct sim_truth *t = &ghost_of(s, a->done.id)->at[peer];
+        if (t->acked && s->now_us - t->acked_us > ACK_WAITS_US &&
+            is_quiet(s, node, peer, t->acked_us))
+            sim_fail(s, "%s %s: %s acked it %" PRIu64 "us ago, but the row says %s (%s)", n->name,
+                     sim_id_text(s, a->done.id, text, sizeof text), r->name,
+                     s->now_us - t->acked_us, zmqnet_outcome_name(r->outcome), r->why);
+    }
+}
+
+static bool has_roomy_tables(const struct sim_node *n)
+{
+    return n->tables.served == 0 || n->tables.served >= CALM_SERVED_MIN;
+}
+
+static bool is_roomy(const struct sim *s, const struct sim_node *n)
+{
+    return has_roomy_tables(n) && s->options.pipe_frames_max >= ROOMY_FRAMES_MIN;
 }
 
 void sim_ghost_progress(struct sim *s, int node, const struct zn_action *a)
@@ -276,12 +350,16 @@ void sim_ghost_done(struct sim *s, int node, const struct zn_action *a)
         check_request(s, c, a);
     for (size_t i = 0; i < a->done.rows_n; i++)
         check_row(s, a->tag, a->done.id, &a->done.rows[i]);
+    if (s->nodes[node].self == node && is_roomy(s, &s->nodes[node]))
+        check_acks(s, node, a);
 }
 
 /* ---- a majority that is well ---- */
 
 static uint64_t window_max(const struct sim_node *n)
 {
+    if (sim_patterns[n->pattern].lock_step)
+        return 1;
     return n->tables.window ? n->tables.window : ZN_WINDOW_MESSAGES_MAX;
 }
 
@@ -290,9 +368,9 @@ static bool peer_is_well(const struct sim *s, int node, int peer,
 {
     const struct sim_node *n = &s->nodes[node], *p = &s->nodes[peer];
     const struct sim_link *l = &n->links[peer];
-    return p->alive && !p->stopped && !p->ending && p->handler.kind == SIM_HANDLER_ACK &&
+    return p->mesh && !p->stopped && !p->ending && p->handler.kind == SIM_HANDLER_ACK &&
            !s->cut[node][peer] && !s->cut[peer][node] && l->state == SIM_LINK_UP && l->to == peer &&
-           l->to_life == p->life_n && s->now_us - l->up_us > CALM_LINK_US &&
+           l->to_life == p->life_n && s->now_us - l->up_us > CALM_LINK_US && !l->lose &&
            view->state == ZMQNET_UP && view->queue_messages == 0 &&
            2 * view->inflight < window_max(n);
 }
@@ -301,7 +379,7 @@ static bool peer_is_well(const struct sim *s, int node, int peer,
 bool sim_calm(struct sim *s, int node, const struct zn_call_spec *spec)
 {
     const struct sim_node *n = &s->nodes[node];
-    bool roomy = n->tables.served == 0 || n->tables.served >= CALM_SERVED_MIN;
+    bool roomy = has_roomy_tables(n);
     if (n->self < 0 || n->ending || spec->ask != ZN_ASK_ALL || n->self != node || !roomy ||
         spec->quorum != ZMQNET_QUORUM_MAJORITY || n->handler.kind != SIM_HANDLER_ACK ||
         s->now_us < s->calm_from_us || spec->timeout_us <= calm_us(s))
@@ -324,7 +402,7 @@ static void check_peer_view(struct sim *s, int node, const struct zmqnet_peer_st
 {
     const struct sim_node *n = &s->nodes[node];
     uint64_t settled = p->acked + p->refused + p->unknown;
-    uint64_t window = limit_or(n->tables.window, ZN_WINDOW_MESSAGES_MAX);
+    uint64_t window = window_max(n);
     uint64_t queue = limit_or(n->tables.queue, ZN_QUEUE_MESSAGES_MAX);
     /* Rows that are sent again wait in the queue too, beyond its limit, but never more than the
      * window held. A row whose every sending was turned away is sent and yet never_sent. */
@@ -359,7 +437,7 @@ void sim_check_end(struct sim *s)
     }
     for (int i = 0; i < s->nodes_n && !s->failed; i++) {
         const struct sim_node *n = &s->nodes[i];
-        if (!n->alive)
+        if (!n->mesh)
             continue;
         size_t unanswered = 0;
         for (const struct sim_pending *p = n->pending; p; p = p->next)

@@ -13,8 +13,9 @@ static int usage(void)
 {
     fputs("zmqnet-sim run FILE...                                compare transcripts\n"
           "zmqnet-sim regen FILE...                              write their traces anew\n"
-          "zmqnet-sim random --seeds N [--start S] [--nodes N]   random schedules\n"
-          "zmqnet-sim random --seed S [--nodes N] [--trace]      one of them\n",
+          "zmqnet-sim random --seeds N [--start S] [LIMITS]      random schedules\n"
+          "zmqnet-sim random --seed S [LIMITS] --trace [--pings] one of them\n"
+          "LIMITS: --nodes N, --pattern router|reqrep|pubsub\n",
           stderr);
     return 2;
 }

@@ -7,7 +7,7 @@
  * before its sender died still arrives; a frame to a process that died, or back to a link that was
  * made anew, is lost. A cut holds frames back, as retransmission does; if it lasts CUT_US the
  * connection is lost and what was held with it. A stopped process accepts connections but no
- * handshake. Nothing here knows what a frame holds.
+ * handshake. Nothing here knows what a frame holds; what a pattern adds is in pattern.c.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -39,27 +39,26 @@ void sim_frame_free(struct sim_frame *f)
     free(f);
 }
 
-static struct sim_link *link_of(struct sim *s, const struct sim_frame *f)
+struct sim_link *sim_frame_link(struct sim *s, const struct sim_frame *f)
 {
     return &s->nodes[f->owner].links[f->peer];
 }
 
 static struct sim_pipe *pipe_of(struct sim *s, const struct sim_frame *f)
 {
-    struct sim_link *l = link_of(s, f);
+    struct sim_link *l = sim_frame_link(s, f);
     return f->back ? &l->back : &l->there;
 }
 
-/* The frame belongs to the connection that its link has now. */
-static bool is_current(struct sim *s, const struct sim_frame *f)
+bool sim_frame_is_current(struct sim *s, const struct sim_frame *f)
 {
-    const struct sim_link *l = link_of(s, f);
+    const struct sim_link *l = sim_frame_link(s, f);
     return l->state == SIM_LINK_UP && l->connection == f->connection;
 }
 
 static void say_writable(struct sim *s, const struct sim_frame *f)
 {
-    struct sim_link *l = link_of(s, f);
+    struct sim_link *l = sim_frame_link(s, f);
     if (f->back || !l->blocked)
         return;
     l->blocked = false;
@@ -69,7 +68,7 @@ static void say_writable(struct sim *s, const struct sim_frame *f)
 /* One frame less in its pipe, read or lost. */
 static void leave(struct sim *s, const struct sim_frame *f)
 {
-    if (!is_current(s, f))
+    if (!sim_frame_is_current(s, f))
         return;
     struct sim_pipe *p = pipe_of(s, f);
     if (p->frames)
@@ -136,31 +135,47 @@ static struct sim_frame *copy_of(const struct sim_frame *f)
 static int launch(struct sim *s, struct sim_frame model, uint64_t extra_us)
 {
     struct sim_pipe *p = pipe_of(s, &model);
+    bool unread = !model.back && sim_pattern_sends(s, &model);
     if (p->frames >= s->options.pipe_frames_max) {
         if (!model.back)
-            link_of(s, &model)->blocked = true;
+            sim_frame_link(s, &model)->blocked = true;
         zn_blob_drop(&model.bytes);
         return ZMQNET_EFULL;
     }
+    bool hostile = sim_pattern_may_lose(s, &model);
     struct sim_frame *f = copy_of(&model);
     zn_blob_drop(&model.bytes);
     p->frames++;
-    if (by_chance(s, s->dup_ppm)) {
+    if (hostile && by_chance(s, s->dup_ppm)) {
         p->frames++;
         put_on_the_way(s, copy_of(f), delay_us(s));
     }
-    if (by_chance(s, s->loss_ppm))
+    if ((hostile && by_chance(s, s->loss_ppm)) || unread)
         lose(s, f);
     else
         put_on_the_way(s, f, extra_us);
     return 0;
 }
 
+void sim_network_report_gap(struct sim *s, const struct sim_frame *missing)
+{
+    struct sim_frame f = {.from = missing->to,
+                          .to = missing->owner,
+                          .owner = missing->owner,
+                          .peer = missing->peer,
+                          .back = true,
+                          .connection = missing->connection,
+                          .to_life = s->nodes[missing->owner].life_n,
+                          .gap = true};
+    pipe_of(s, &f)->frames++;
+    put_on_the_way(s, copy_of(&f), 0);
+}
+
 static void arrive(struct sim *s, struct sim_frame *f)
 {
     if (s->cut[f->from][f->to]) {
         struct sim_pipe *p = pipe_of(s, f);
-        if (!is_current(s, f)) {
+        if (!sim_frame_is_current(s, f)) {
             lose(s, f);
             return;
         }
@@ -170,27 +185,36 @@ static void arrive(struct sim *s, struct sim_frame *f)
         return;
     }
     struct sim_node *to = &s->nodes[f->to];
-    if (!to->alive || to->life_n != f->to_life || (f->back && !is_current(s, f))) {
+    if (!to->alive || to->life_n != f->to_life || (f->back && !sim_frame_is_current(s, f))) {
         lose(s, f);
         return;
     }
-    struct sim_item *item = sim_inbox_add(s, f->to, f->back ? ZN_EV_LINK_MSG : ZN_EV_ROUTE_MSG);
+    struct sim_item *item = sim_inbox_add(s, f->to,
+                                          f->gap    ? ZN_EV_LINK_GAP
+                                          : f->back ? ZN_EV_LINK_MSG
+                                                    : ZN_EV_ROUTE_MSG);
     item->peer = f->peer;
     item->route = f->route;
-    item->epoch = link_of(s, f)->epoch;
+    item->epoch = sim_frame_link(s, f)->epoch;
     item->frame = f;
 }
 
 /* ---- routes ---- */
 
+/* From the top: question, connection, owner, peer. */
 static zn_route route_make(uint32_t connection, int owner, int peer)
 {
     return (zn_route)connection << 16 | (zn_route)owner << 8 | (zn_route)peer;
 }
 
+bool sim_route_is_question(zn_route route) { return route >> 48 != 0; }
+
+uint64_t sim_route_connection(zn_route route) { return route & 0xffffffffffffull; }
+
 zn_route sim_link_route(const struct sim *s, int node, int peer)
 {
-    return route_make(s->nodes[node].links[peer].connection, node, peer);
+    const struct sim_link *l = &s->nodes[node].links[peer];
+    return route_make(l->connection, node, peer) | (zn_route)l->asked << 48;
 }
 
 zn_route sim_stranger_route(int stranger) { return route_make(1, STRANGER + stranger, 0); }
@@ -214,8 +238,9 @@ int sim_link_reply(struct sim *s, int node, zn_route route, struct zn_blob *fram
     struct sim_frame f = {.bytes = frame, .from = node, .to = owner, .owner = owner, .back = true};
     f.peer = (int)(route & 0xff);
     f.connection = (uint32_t)(route >> 16);
-    if (owner < 0 || !is_current(s, &f) || link_of(s, &f)->to != node ||
-        link_of(s, &f)->to_life != s->nodes[node].life_n) {
+    f.question = (uint16_t)(route >> 48);
+    if (owner < 0 || !sim_frame_is_current(s, &f) || sim_frame_link(s, &f)->to != node ||
+        sim_frame_link(s, &f)->to_life != s->nodes[node].life_n) {
         zn_blob_drop(&frame);
         return sim_route_stranger(route) >= 0 ? 0 : ZMQNET_ENEVERSENT;
     }
@@ -324,6 +349,8 @@ static void connected(struct sim *s, int node, int peer)
         l->state = SIM_LINK_UP;
         l->to_life = to->life_n;
         l->up_us = s->now_us;
+        l->asked = 0;
+        l->published = l->seen = 0;
         tell(s, node, peer, ZN_EV_LINK_UP, ZN_WHY_NONE);
     }
 }
@@ -402,6 +429,7 @@ void sim_network_continued(struct sim *s, int node)
 void sim_network_cut(struct sim *s, int from, int to)
 {
     s->cut[from][to] = true;
+    s->cut_us[from][to] = s->now_us;
     for (int i = 0; i < s->nodes_n; i++)
         for (int peer = 0; peer < s->replicas_n; peer++)
             if (s->nodes[i].links[peer].state == SIM_LINK_UP && is_cut(s, i, peer))
@@ -422,6 +450,9 @@ static void release(struct sim *s, struct sim_pipe *p)
 
 void sim_network_heal(struct sim *s)
 {
+    for (int a = 0; a < s->nodes_n; a++)
+        for (int b = 0; b < s->nodes_n; b++)
+            s->cut_us[a][b] = s->cut[a][b] ? s->now_us : s->cut_us[a][b];
     memset(s->cut, 0, sizeof s->cut);
     for (int i = 0; i < s->nodes_n; i++)
         for (int peer = 0; peer < s->replicas_n; peer++) {

@@ -120,6 +120,11 @@ static const char *do_cluster(struct sim *s, char **w, int n)
                  .seed = number(w, n, "seed", 1),
                  .down = replicas_named(sim_option(w, n, "down")),
                  .other_file = replicas_named(sim_option(w, n, "other_file")),
+                 .pattern = s->options.pattern,
+                 .speaks = {replicas_named(sim_option(w, n, "router")),
+                            replicas_named(sim_option(w, n, "reqrep")),
+                            replicas_named(sim_option(w, n, "pubsub"))},
+                 .original = replicas_named(sim_option(w, n, "original")),
                  .tables = tables_of(w, n),
                  .pipe_frames_max = number(w, n, "pipe", 0),
              },
@@ -168,6 +173,20 @@ static bool quorum_of(const char *text, int32_t *quorum)
     return *quorum != 0 || strcmp(text, "all") == 0;
 }
 
+/* \xff is one byte. Returns how many there are. */
+static size_t unescape(char *text)
+{
+    char *to = text, hex[3] = "";
+    for (const char *from = text; *from; to++) {
+        bool escaped = from[0] == '\\' && from[1] == 'x' && from[2] && from[3];
+        if (escaped)
+            memcpy(hex, from + 2, 2);
+        *to = escaped ? (char)strtoul(hex, NULL, 16) : *from;
+        from += escaped ? 4 : 1;
+    }
+    return (size_t)(to - text);
+}
+
 static const char *do_call(struct sim *s, char **w, int n)
 {
     int node = sim_find(s, w[1]);
@@ -184,7 +203,9 @@ static const char *do_call(struct sim *s, char **w, int n)
     if (!duration(w, n, "timeout", &spec.timeout_us) ||
         !quorum_of(sim_option(w, n, "quorum"), &spec.quorum))
         return "timeout=DURATION quorum=all|majority|N";
-    if (node < 0 || sim_ask(s, node, spec, w[3], strlen(w[3])) == 0)
+    char body[LINE_MAX_BYTES];
+    snprintf(body, sizeof body, "%s", w[3]);
+    if (node < 0 || sim_ask(s, node, spec, body, unescape(body)) == 0)
         return "no such process runs";
     return NULL;
 }
@@ -320,16 +341,28 @@ static int kind_of(const char *text)
     return -1;
 }
 
+/* So many of the next publications, whatever they hold. */
+static const char *drop_publications(struct sim *s, int from, int to, uint32_t n)
+{
+    if (from < 0 || to < 0 || to >= s->replicas_n || !sim_patterns[s->nodes[from].pattern].numbered)
+        return "no such publisher and subscriber";
+    s->nodes[from].links[to].lose += n;
+    return NULL;
+}
+
 static const char *do_rule(struct sim *s, char **w, int n)
 {
     struct sim_rule r = {.from = sim_find(s, w[1]), .to = sim_find(s, w[2])};
     int kind = kind_of(w[3]);
+    s->faults++;
+    s->network_us = s->now_us;
+    if (w[0][1] == 'r' && isdigit((unsigned char)w[3][0]))
+        return drop_publications(s, r.from, r.to, (uint32_t)strtoul(w[3], NULL, 10));
     r.what = w[0][0] == 'h' ? SIM_RULE_HOLD : w[0][1] == 'u' ? SIM_RULE_DUP : SIM_RULE_DROP;
     r.left = number(w, n, "count", 1);
     if (r.from < 0 || r.to < 0 || kind < 0 || !duration(w, n, "for", &r.delay_us))
         return "FROM TO KIND [count=N] [for=DURATION]";
     r.kind = (enum zn_kind)kind;
-    s->faults++;
     for (size_t i = 0; i < SIM_RULES_MAX; i++)
         if (!s->rules[i].left) {
             s->rules[i] = r;
@@ -345,6 +378,7 @@ static const char *do_delay(struct sim *s, char **w, int n)
     if (zn_parse_duration_us(w[1], &us) != 0)
         return "delay DURATION";
     s->faults++;
+    s->network_us = s->now_us;
     s->delay_min_us = s->delay_max_us = us;
     return NULL;
 }
@@ -359,13 +393,29 @@ static const char *do_misroute(struct sim *s, char **w, int n)
     return NULL;
 }
 
+/* Of all replicas of the clusters that follow, or of one from its next start. */
 static const char *do_pattern(struct sim *s, char **w, int n)
+{
+    enum sim_pattern_id pattern = sim_pattern_find(w[n - 1]);
+    int node = n == 3 ? sim_find(s, w[1]) : -1;
+    if (pattern == SIM_PATTERNS_N || n > 3 || (n == 3 && (node < 0 || node >= s->replicas_n)))
+        return "pattern [REPLICA] router|reqrep|pubsub";
+    if (node < 0) {
+        s->options.pattern = pattern;
+        return NULL;
+    }
+    s->nodes[node].next_pattern = pattern;
+    s->nodes[node].next_original = false;
+    return NULL;
+}
+
+static const char *do_original(struct sim *s, char **w, int n)
 {
     int node = sim_find(s, w[1]);
     (void)n;
-    if (node < 0 || strcmp(w[2], "pubsub") != 0)
-        return "pattern NODE pubsub";
-    s->nodes[node].pattern = "pubsub";
+    if (node < 0 || node >= s->replicas_n)
+        return "original REPLICA";
+    s->nodes[node].next_original = true;
     return NULL;
 }
 
@@ -408,7 +458,7 @@ static const char *do_status(struct sim *s, char **w, int n)
 {
     int node = sim_find(s, w[1]);
     (void)n;
-    if (node < 0 || !s->nodes[node].alive)
+    if (node < 0 || !sim_has_mesh(s, node))
         return "no such process runs";
     sim_say_status(s, zn_mesh_status(s->nodes[node].mesh, s->now_us));
     return NULL;
@@ -417,7 +467,7 @@ static const char *do_status(struct sim *s, char **w, int n)
 static const char *do_counters(struct sim *s, char **w, int n)
 {
     int node = sim_find(s, w[1]);
-    if (node < 0 || !s->nodes[node].alive)
+    if (node < 0 || !sim_has_mesh(s, node))
         return "no such process runs";
     sim_say_counters(s, zn_mesh_status(s->nodes[node].mesh, s->now_us), has_word(w, n, "all"));
     return NULL;
@@ -431,7 +481,9 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"cluster", 2, do_cluster, "cluster N [down=NAMES] [other_file=NAMES] [cold] [TABLE=N ...]"},
+    {"cluster", 2, do_cluster,
+     "cluster N [down=NAMES] [other_file=NAMES] [PATTERN=NAMES] [original=NAMES] [cold] "
+     "[TABLE=N ...]"},
     {"show", 1, do_show, "show [pings] [hellos]"},
     {"run", 2, do_run, "run DURATION"},
     {"wait", 1, do_wait, "wait, until no call is open"},
@@ -451,12 +503,16 @@ static const struct command commands[] = {
     {"cont", 2, do_cont, "cont NODE, as SIGCONT does"},
     {"cut", 3, do_cut, "cut A B [oneway]"},
     {"heal", 1, do_heal, "heal, all cuts"},
-    {"drop", 4, do_rule, "drop FROM TO KIND [count=N]"},
+    {"drop", 4, do_rule, "drop FROM TO KIND [count=N], or N, of the next publications"},
     {"dup", 4, do_rule, "dup FROM TO KIND [count=N] [for=DURATION]"},
     {"hold", 4, do_rule, "hold FROM TO KIND [count=N] for=DURATION"},
     {"delay", 2, do_delay, "delay DURATION, one way"},
     {"misroute", 4, do_misroute, "misroute NODE REPLICA PROCESS"},
-    {"pattern", 3, do_pattern, "pattern NODE pubsub, from its next start"},
+    {"pattern", 2, do_pattern,
+     "pattern router|reqrep|pubsub, of the clusters that follow; pattern REPLICA ..., from its "
+     "next "
+     "start"},
+    {"original", 2, do_original, "original REPLICA, the original program from its next start"},
     {"tables", 2, do_tables, "tables NODE [TABLE=N ...], from its next start"},
     {"handler", 3, do_handler, "handler NODE ack|refuse CODE|later DURATION|never [TEXT]"},
     {"inject", 5, sim_inject, "inject NODE on PEER|from WHO KIND [key=value ...]"},
@@ -473,7 +529,7 @@ static const char *obey(struct sim *s, const char *text)
     int n = sim_words(line, words, WORDS_MAX);
     if (n <= 0)
         return n < 0 ? "too many words" : NULL;
-    if (!s->nodes_n && strcmp(words[0], "cluster") != 0)
+    if (!s->nodes_n && strcmp(words[0], "cluster") != 0 && strcmp(words[0], "pattern") != 0)
         return "begin with `cluster N`";
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strcmp(commands[i].name, words[0]) == 0)

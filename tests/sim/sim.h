@@ -4,7 +4,9 @@
  *
  *     queue.c       what happens next: one heap of due things, ties in the order of scheduling
  *     network.c     connections between processes: order, delay, loss, partition, a full pipe
+ *     pattern.c     what each pattern adds to a connection: lock step, lost publications
  *     cluster.c     processes: start, kill, stop, turns of their mesh, model handlers, calls
+ *     original.c    a process that is the original program
  *     invariants.c  the ghost: what really ran, and what each receipt, status and step must satisfy
  *     trace.c       the text of everything that happens
  *     script.c      transcripts: commands in, trace lines out
@@ -37,6 +39,18 @@
 
 struct sim;
 
+/* ---- pattern.c ---- */
+
+enum sim_pattern_id { SIM_ROUTER, SIM_REQREP, SIM_PUBSUB, SIM_PATTERNS_N };
+
+struct sim_pattern {
+    const char *name, *too; /* as in zn_mesh_config */
+    bool lock_step;         /* of the answers on a link, only the one to the last question counts */
+    bool numbered; /* what leaves on a link can be lost alone, and its reader sees the gap */
+};
+
+extern const struct sim_pattern sim_patterns[SIM_PATTERNS_N];
+
 /* ---- queue.c ---- */
 
 enum sim_what {
@@ -59,6 +73,9 @@ struct sim_frame {
     uint32_t connection; /* of the link */
     uint32_t to_life;    /* of the receiver, as a number */
     zn_route route;      /* where the receiver answers to, 0: it came back on its link */
+    uint16_t question;   /* lock step: which one it is, or answers */
+    uint64_t number;     /* numbered: of the publications on this connection, from 1 */
+    bool gap;            /* a subscriber's report, without bytes */
     struct sim_frame *next;
 };
 
@@ -129,6 +146,10 @@ struct sim_link {
     uint64_t backoff_us;
     uint64_t up_us;
     bool blocked;
+    uint16_t asked; /* lock step: the last question */
+    bool answered;
+    uint64_t published, seen; /* numbered: the last one sent, the last one read */
+    uint32_t lose;            /* so many of the next publications */
     struct sim_pipe there, back;
 };
 
@@ -155,6 +176,14 @@ struct sim_tables {
     size_t queue_bytes, call_bytes, served_bytes;
 };
 
+/* The message that an original program is at: it takes no other one meanwhile. */
+struct sim_work {
+    bool busy, done;
+    uint32_t n; /* counts them */
+    zn_route route;
+    struct zmqnet_id id; /* 0: a hello */
+};
+
 struct sim_node {
     char name[ZN_NAME_MAX + 1];
     int self; /* index in the peers file, -1: a client */
@@ -163,16 +192,19 @@ struct sim_node {
     uint32_t life_n; /* 1 for the first life */
     uint64_t life;
     uint64_t resumed_us; /* when it was last started or continued */
+    uint64_t changed_us; /* when it was last started, killed, stopped or continued */
     uint64_t exit_us;
     uint32_t timer_mark;
     uint64_t timer_us;
-    struct zn_mesh *mesh;
+    struct zn_mesh *mesh; /* NULL while alive: the original program */
+    struct sim_work work; /* of that */
     struct zn_actions out;
     struct sim_inbox inbox, soon;
     struct sim_pending *pending;
     struct sim_handler handler;
     struct sim_tables tables;
-    const char *pattern;
+    enum sim_pattern_id pattern, next_pattern; /* next: from its next start */
+    bool next_original;
     bool other_file;             /* its peers file differs from that of the others */
     int where[SIM_REPLICAS_MAX]; /* which node its address of each replica leads to */
     struct sim_link links[SIM_REPLICAS_MAX];
@@ -205,6 +237,7 @@ struct sim_call {
 struct sim_truth {
     uint32_t runs, runs_in_life, life_n;
     bool acked, refused;
+    uint64_t acked_us;
     int code;
     bool never; /* a receipt said never_sent */
 };
@@ -223,6 +256,11 @@ struct sim_options {
     uint64_t seed;
     uint64_t down;       /* replicas that are not started */
     uint64_t other_file; /* replicas with another peers file */
+    enum sim_pattern_id pattern;
+    uint64_t speaks[SIM_PATTERNS_N]; /* replicas that speak another one */
+    uint64_t original;               /* replicas that are the original program */
+    bool mixes;                      /* random: replicas change between router and reqrep */
+    unsigned check_every;            /* so many steps; 0: each */
     struct sim_tables tables;
     uint32_t pipe_frames_max; /* 0: 1000 */
     size_t message_max;       /* 0: 1 MiB */
@@ -243,8 +281,11 @@ struct sim {
 
     /* network */
     bool cut[SIM_NODES_MAX][SIM_NODES_MAX];
+    uint64_t cut_us[SIM_NODES_MAX][SIM_NODES_MAX]; /* when it was last cut or healed */
+    uint64_t network_us;                           /* when what follows was last changed */
     uint64_t delay_min_us, delay_max_us;
     uint32_t loss_ppm, dup_ppm;
+    uint32_t unread_ppm; /* publications that are lost */
     bool reorder;
     struct sim_rule rules[SIM_RULES_MAX];
     uint64_t calm_from_us; /* what was lost before this is made good by then */
@@ -254,7 +295,9 @@ struct sim {
     uint64_t calls_n;
     struct sim_ghost *ghosts[SIM_GHOST_BUCKETS];
     bool impostors;  /* two processes under one name: the ghost can't tell them apart */
+    bool originals;  /* there is one */
     uint64_t faults; /* how many things were changed that may slow a request down */
+    uint64_t steps;
     struct {
         uint64_t life;
         int node;
@@ -283,6 +326,9 @@ int sim_route_node(const struct sim *s, zn_route route);
 int sim_route_stranger(zn_route route); /* -1: none */
 zn_route sim_stranger_route(int stranger);
 zn_route sim_link_route(const struct sim *s, int node, int peer);
+bool sim_route_is_question(zn_route route);
+/* The same for all that comes on one connection. */
+uint64_t sim_route_connection(zn_route route);
 /* A frame was read by its receiver. */
 void sim_frame_read(struct sim *s, struct sim_frame *f);
 void sim_frame_free(struct sim_frame *f);
@@ -291,6 +337,21 @@ void sim_network_continued(struct sim *s, int node);
 void sim_network_cut(struct sim *s, int from, int to);
 void sim_network_heal(struct sim *s);
 void sim_network_due(struct sim *s, const struct sim_due *due);
+/* From the reader of a frame to its sender, behind what it has sent before; never lost alone. */
+void sim_network_report_gap(struct sim *s, const struct sim_frame *missing);
+/* The frame belongs to the connection that its link has now. */
+bool sim_frame_is_current(struct sim *s, const struct sim_frame *f);
+struct sim_link *sim_frame_link(struct sim *s, const struct sim_frame *f);
+
+/* ---- pattern.c, on the way ---- */
+
+/* False: the link does not lead to a process that could tell a lost frame from a late one. */
+bool sim_pattern_may_lose(const struct sim *s, const struct sim_frame *f);
+/* A frame is about to leave on its link. True: it is lost. */
+bool sim_pattern_sends(struct sim *s, struct sim_frame *f);
+/* A frame is about to be read. False: the pattern throws it away. */
+bool sim_pattern_reads(struct sim *s, const struct sim_frame *f);
+enum sim_pattern_id sim_pattern_find(const char *name); /* SIM_PATTERNS_N: none */
 
 /* ---- cluster.c ---- */
 
@@ -314,8 +375,18 @@ bool sim_idle(const struct sim *s);
 void sim_settle(struct sim *s);
 struct sim_item *sim_inbox_add(struct sim *s, int node, enum zn_event_type type);
 void sim_inbox_clear(struct sim *s, struct sim_inbox *inbox);
+/* Of a replica or client that runs ours, not the original program. */
+bool sim_has_mesh(const struct sim *s, int node);
+struct sim_frame *sim_inbox_frame(struct sim *s, int node);
+void sim_turn_soon(struct sim *s, int node);
+void sim_count(struct sim *s, int node, enum zn_counter counter);
 /* One event of the sim's own making, at once. */
 void sim_feed(struct sim *s, int node, const struct zn_event *event);
+
+/* ---- original.c ---- */
+
+void sim_original_turn(struct sim *s, int node);
+void sim_original_due(struct sim *s, const struct sim_due *due);
 
 /* ---- invariants.c ---- */
 
@@ -325,6 +396,7 @@ void sim_ghost_ran(struct sim *s, int node, struct zmqnet_id id);
 void sim_ghost_answered(struct sim *s, int node, struct zmqnet_id id, int code);
 void sim_ghost_progress(struct sim *s, int node, const struct zn_action *a);
 void sim_ghost_done(struct sim *s, int node, const struct zn_action *a);
+void sim_ghost_down(struct sim *s, int node, int peer, enum zn_why why);
 bool sim_calm(struct sim *s, int node, const struct zn_call_spec *spec);
 void sim_check_node(struct sim *s, int node);
 void sim_check_end(struct sim *s);

@@ -39,7 +39,10 @@ const char *sim_life_text(const struct sim *s, uint64_t life, char *out, size_t 
             snprintf(out, n, "%s.%" PRIu32, s->nodes[s->lives[i].node].name, s->lives[i].n);
             return out;
         }
-    snprintf(out, n, "%" PRIx64, life);
+    if (s->originals) /* has no life of its own: core makes one up for each connection */
+        snprintf(out, n, "original");
+    else
+        snprintf(out, n, "%" PRIx64, life);
     return out;
 }
 

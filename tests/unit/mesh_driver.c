@@ -367,6 +367,19 @@ void drive_answer_from(struct driver *d, int peer, int code, struct zn_blob *bod
     drive_reply_from(d, peer, d->to[peer].id, code, body);
 }
 
+void drive_original_answer(struct driver *d, int peer, enum zn_type type, struct zn_blob *body)
+{
+    struct zn_msg msg = drive_msg(type, ZN_LEGACY, name_of(d, peer));
+    msg.body = body;
+    drive_link_msg(d, peer, msg);
+}
+
+void drive_greet_original(struct driver *d, int peer)
+{
+    drive_link(d, ZN_EV_LINK_UP, peer);
+    drive_original_answer(d, peer, ZN_SINGLE, NULL);
+}
+
 /* ---- our own port ---- */
 
 void drive_route_msg(struct driver *d, zn_route route, struct zn_msg msg)

@@ -82,6 +82,10 @@ void drive_pong(struct driver *d, int peer);
 void drive_answer_from(struct driver *d, int peer, int code, struct zn_blob *body);
 void drive_reply_from(struct driver *d, int peer, struct zmqnet_id id, int code,
                       struct zn_blob *body);
+/* A message without a kind, as the original program answers; type ERROR: it refuses. */
+void drive_original_answer(struct driver *d, int peer, enum zn_type type, struct zn_blob *body);
+/* Link up, and our hello answered so. */
+void drive_greet_original(struct driver *d, int peer);
 
 /* ---- our own port ---- */
 struct zn_msg drive_msg(enum zn_type type, enum zn_kind kind, const char *sender);
