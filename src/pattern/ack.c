@@ -2,8 +2,9 @@
 /*
  * The PULL of a replica: its subscribers' answers, and their reports of gaps. The loop's thread.
  *
- * Anybody may push anything here. What counts is the nonce of a subscription that stands; only its
- * subscriber and we know it. Everything else is counted and dropped, except what a subscriber says
+ * Anybody may push anything here. What counts is the nonce of a subscription that stands, which tells
+ * the peers apart and keeps answers of an earlier connection out. It is no secret: whoever subscribes
+ * to everything reads it, and could answer in a peer's name. Everything else is counted and dropped, except what a subscriber says
  * while core has given up its link for a moment: that is of no use, but nothing is wrong with it.
  */
 #include "pattern/ack.h"
