@@ -63,6 +63,12 @@
 #define ZN_ROUTES_MAX 16384         /* connections and envelopes that answers may go to */
 #define ZN_ROUTES_SHARE 1024        /* of them, for the envelopes of one connection */
 
+/* The load of `zmqnet bench`. */
+#define ZN_BENCH_CLIENTS_MAX 1000
+#define ZN_BENCH_INFLIGHT_MAX 1024      /* per client */
+#define ZN_BENCH_BYTES_MAX (256u << 20) /* bodies of all clients that are open at once */
+#define ZN_BENCH_RATE_MAX 10000000      /* messages per second */
+
 static_assert(ZN_REPLICAS_MAX <= 64, "a set of replicas is a 64-bit mask");
 static_assert(ZN_SERVED_MAX >= 2 * ZN_CALLS_MAX, "every open call may serve a request");
 static_assert(ZN_ORIGINS_MAX >= ZN_SERVED_MAX, "each served request has an origin");
@@ -74,5 +80,6 @@ static_assert(ZN_MESSAGE_HEAD_MAX > 8 * ZN_REPLICAS_MAX + 3 * ZN_NAME_MAX + ZN_W
 static_assert(ZN_ROW_HEAD_MAX > ZN_NAME_MAX + ZN_WHY_MAX, "row");
 static_assert(ZN_ROUTES_MAX >= 16 * ZN_ROUTES_SHARE, "no few connections take all routes");
 static_assert(ZN_BATCH_BYTES_MAX <= ZN_WINDOW_BYTES_MAX, "a batch fits the window");
+static_assert(ZN_BENCH_INFLIGHT_MAX <= ZN_WINDOW_MESSAGES_MAX, "an open message has been sent");
 
 #endif

@@ -15,6 +15,7 @@
     X(NEVER_SENT, 6, "never sent: no replica reached, or its queue is full")                       \
     X(SECURITY, 7, "refused for security")                                                         \
     X(REFUSED, 8, "the handler refused")                                                           \
+    X(JUDGEMENT, 9, "a judgement failed: bench --compare found B worse")                           \
     X(SIGINT, 130, "ended by SIGINT")                                                              \
     X(SIGTERM, 143, "ended by SIGTERM")
 

@@ -10,6 +10,7 @@
 #include "cli/json.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -95,6 +96,21 @@ void zn_json_i64(struct zn_json *j, const char *key, int64_t value)
 {
     begin(j, key);
     zn_text_printf(j->out, "%" PRId64, value);
+}
+
+void zn_json_decimal(struct zn_json *j, const char *key, double value, int digits)
+{
+    begin(j, key);
+    if (isfinite(value))
+        zn_text_printf(j->out, "%.*f", digits, value);
+    else
+        zn_text_add(j->out, "null");
+}
+
+void zn_json_null(struct zn_json *j, const char *key)
+{
+    begin(j, key);
+    zn_text_add(j->out, "null");
 }
 
 void zn_json_bool(struct zn_json *j, const char *key, bool value)

@@ -21,6 +21,9 @@ void zn_json_close(struct zn_json *j, char bracket);                 /* '}' or '
 void zn_json_string(struct zn_json *j, const char *key, const char *value);
 void zn_json_u64(struct zn_json *j, const char *key, uint64_t value);
 void zn_json_i64(struct zn_json *j, const char *key, int64_t value);
+/* With so many digits behind the point; one that is not finite is null. */
+void zn_json_decimal(struct zn_json *j, const char *key, double value, int digits);
+void zn_json_null(struct zn_json *j, const char *key);
 void zn_json_bool(struct zn_json *j, const char *key, bool value);
 /* A 64-bit number that is an identity: 16 hex digits in quotes. */
 void zn_json_hex(struct zn_json *j, const char *key, uint64_t value);

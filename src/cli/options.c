@@ -24,7 +24,8 @@
 #define ON(verb) (1u << ZN_VERB_##verb)
 #define AT(field) offsetof(struct zn_options, field)
 #define SECOND_US 1000000ull
-#define YEAR_US (365ull * 24 * 3600 * SECOND_US)
+#define DAY_US (24ull * 3600 * SECOND_US)
+#define YEAR_US (365 * DAY_US)
 
 #define EVERY ZN_EVERY_VERB
 #define FLAG ZN_OPTION_FLAG
@@ -34,6 +35,9 @@
 #define NUMBER ZN_OPTION_NUMBER
 #define DURATION ZN_OPTION_DURATION
 #define QUORUM ZN_OPTION_QUORUM
+#define SIZE ZN_OPTION_SIZE
+#define PERCENT ZN_OPTION_PERCENT
+#define LIST ZN_OPTION_LIST
 
 const struct zn_verb_row zn_verbs[ZN_VERBS_N] = {
 #define ZN_VERB_ROW(name, args, min, max, help) {#name, args, min, max, help},
@@ -48,25 +52,46 @@ const struct zn_option zn_option_rows[] = {
     {"name", 'n', TEXT, ON(wait), AT(name), "NAME", NULL, "only this one (default: each)", 0, 0},
     {"name", 'n', TEXT, ON(status), AT(name), "NAME", NULL,
      "its view: a row per peer (default: ask each replica)", 0, 0},
+    {"name", 'n', LIST, ON(bench), AT(names), "NAME", NULL,
+     "a replica to load; repeatable (default: each)", 0, 0},
     {"uptime", 'u', DURATION, ON(serve), AT(uptime_us), "DUR", NULL, "end after this time",
      1, YEAR_US},
     {"pattern", 0, CHOICE, ON(serve) | ON(up), AT(pattern), "router|reqrep|pubsub", "router",
      "the ZeroMQ pattern between replicas", 0, 0},
     {"restart", 0, FLAG, ON(up), AT(restart), NULL, NULL,
      "start a replica that died again", 0, 0},
-    {"timeout", 't', DURATION, ON(send), AT(timeout_us), "DUR", "2s", "time for one try",
+    {"timeout", 't', DURATION, ON(send) | ON(bench), AT(timeout_us), "DUR", "2s", "time for one try",
      1, YEAR_US},
     {"timeout", 't', DURATION, ON(wait), AT(timeout_us), "DUR", "10s", "give up after this time",
      1, YEAR_US},
-    {"retries", 'r', NUMBER, ON(send), AT(retries), "N", "3", "tries in all",
+    {"retries", 'r', NUMBER, ON(send) | ON(bench), AT(retries), "N", "3", "tries in all",
      1, ZMQNET_ATTEMPTS_MAX},
     {"delay", 'd', DURATION, ON(send), AT(delay_us), "DUR", "0s", "wait before each message",
      0, YEAR_US},
-    {"quorum", 'q', QUORUM, ON(send), AT(quorum), "all|majority|N", "all",
+    {"quorum", 'q', QUORUM, ON(send) | ON(bench), AT(quorum), "all|majority|N", "all",
      "how many replicas must say yes", 0, 0},
     {"quorum", 'q', QUORUM, ON(wait), AT(quorum), "all|majority|N", "all",
      "how many must be up, itself counted", 0, 0},
     {"to", 0, TEXT, ON(send), AT(to), "PEER", NULL, "ask this one replica instead of all", 0, 0},
+    {"duration", 'd', DURATION, ON(bench), AT(duration_us), "DUR", "30s", "how long to measure",
+     1, DAY_US},
+    {"warmup", 0, DURATION, ON(bench), AT(warmup_us), "DUR", "1s", "load before that, not counted",
+     0, DAY_US},
+    {"clients", 'c', NUMBER, ON(bench), AT(clients), "N", "1",
+     "clients, spread over the replicas in turn", 1, ZN_BENCH_CLIENTS_MAX},
+    {"inflight", 0, NUMBER, ON(bench), AT(inflight), "N", NULL,
+     "open at once per client (1; with --rate 1024)", 1, ZN_BENCH_INFLIGHT_MAX},
+    {"rate", 0, NUMBER, ON(bench), AT(rate), "R", NULL,
+     "messages per second in all, by the clock", 1, ZN_BENCH_RATE_MAX},
+    {"size", 's', SIZE, ON(bench), AT(size), "BYTES", "32", "of a message: 32, 64K, 1M",
+     0, ZMQNET_MESSAGE_MAX},
+    {"results", 'o', TEXT, ON(bench), AT(results), "FILE", "results.json",
+     "where a line of JSON is appended", 0, 0},
+    {"disabled", 'X', FLAG, ON(bench), AT(disabled), NULL, NULL, "do not write that file", 0, 0},
+    {"compare", 0, FLAG, ON(bench), AT(compare), NULL, NULL,
+     "compare two such files, A and B, instead", 0, 0},
+    {"tolerance", 0, PERCENT, ON(bench), AT(tolerance), "N%", "5%", "B may be worse by this much",
+     0, 100},
     {"man", 0, FLAG, ON(help), AT(man), NULL, NULL, NULL, 0, 0},
     {"peers", 'p', TEXT, EVERY, AT(peers), "FILE", NULL,
      "the peers file ($PEERS_PATH, or peers.json)", 0, 0},
@@ -352,6 +377,34 @@ static bool parse_duration(const struct zn_option *row, const char *value, uint6
     return true;
 }
 
+static bool parse_bytes(const struct zn_option *row, const char *value, uint64_t *out)
+{
+    uint64_t bytes = 0;
+    if (zn_parse_size(value, &bytes) != 0 || bytes < row->min || bytes > row->max)
+        return false;
+    *out = bytes;
+    return true;
+}
+
+static bool parse_percent(const struct zn_option *row, const char *value, uint64_t *out)
+{
+    char digits[8];
+    size_t n = strcspn(value, "%");
+    if (n >= sizeof digits || (value[n] == '%' && value[n + 1] != '\0'))
+        return false;
+    memcpy(digits, value, n);
+    digits[n] = '\0';
+    return zn_parse_u64(digits, row->min, row->max, out) == 0;
+}
+
+static bool append(const char *value, struct zn_option_list *list)
+{
+    if (value[0] == '\0' || list->n == sizeof list->at / sizeof list->at[0])
+        return false;
+    list->at[list->n++] = value;
+    return true;
+}
+
 /* Store a value (NULL: given without one) where the row says. False: it is not one of its kind. */
 static bool store(const struct zn_option *row, const char *value, struct zn_options *o)
 {
@@ -368,6 +421,9 @@ static bool store(const struct zn_option *row, const char *value, struct zn_opti
     case ZN_OPTION_NUMBER: return zn_parse_u64(value, row->min, row->max, at) == 0;
     case ZN_OPTION_DURATION: return parse_duration(row, value, at);
     case ZN_OPTION_QUORUM: return parse_quorum(value, at);
+    case ZN_OPTION_SIZE: return parse_bytes(row, value, at);
+    case ZN_OPTION_PERCENT: return parse_percent(row, value, at);
+    case ZN_OPTION_LIST: return append(value, at);
     }
     return false;
 }
@@ -389,6 +445,15 @@ static int bad_value(const struct zn_option *row, const char *spelled, const cha
     case ZN_OPTION_QUORUM:
         snprintf(hint, sizeof hint, "give all, majority or a number from 1 to N replicas");
         break;
+    case ZN_OPTION_SIZE:
+        snprintf(hint, sizeof hint, "give bytes like 32, 64K or 1M, from %llu to %llu",
+                 (unsigned long long)row->min, (unsigned long long)row->max);
+        break;
+    case ZN_OPTION_PERCENT:
+        snprintf(hint, sizeof hint, "give per cent, from %llu%% to %llu%%",
+                 (unsigned long long)row->min, (unsigned long long)row->max);
+        break;
+    case ZN_OPTION_LIST:
     case ZN_OPTION_TEXT: snprintf(hint, sizeof hint, "give a %s", row->values); break;
     case ZN_OPTION_FLAG: snprintf(hint, sizeof hint, "give 1 or 0"); break;
     case ZN_OPTION_COUNT: snprintf(hint, sizeof hint, "give a number, how many times"); break;
@@ -426,17 +491,28 @@ static int apply_environment(char *(*variable)(const char *), uint64_t given, st
     return 0;
 }
 
+/* A letter may be short for another word with another verb. */
+static void spell(const struct token *t, const struct zn_option *row, char out[sizeof t->spelled])
+{
+    if (t->letter != 0)
+        snprintf(out, sizeof t->spelled, "-%c/--%s", t->letter, row->name);
+    else
+        memcpy(out, t->spelled, sizeof t->spelled);
+}
+
 static int apply_option(const struct token *t, struct zn_options *o, uint64_t *given,
                         struct zn_problem *problem)
 {
+    char spelled[sizeof t->spelled];
     const struct zn_option *row = find_row(1u << o->verb, t->name, strlen(t->name), t->letter);
     if (row == NULL)
         return foreign_option(t, o->verb, problem);
+    spell(t, row, spelled);
     if (zn_option_takes_value(row) && t->value == NULL)
         return zn_problem_set(problem, ZN_PROBLEM_USAGE, "", "option %s needs a value: --%s %s",
-                              t->spelled, row->name, row->values);
+                              spelled, row->name, row->values);
     *given |= bit_of(row);
-    return store(row, t->value, o) ? 0 : bad_value(row, t->spelled, t->value, problem);
+    return store(row, t->value, o) ? 0 : bad_value(row, spelled, t->value, problem);
 }
 
 /* A flag that is looked at before its verb is known; what is wrong with it is told later. */

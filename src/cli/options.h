@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/limits.h"
 #include "cli/problem.h"
 
 /* Every command: name, its arguments (text, fewest, most), and what it does. A new one is a row
@@ -17,6 +18,7 @@
     X(send, "[MESSAGE...]", 0, INT_MAX, "hand messages to a replica, which bounces them to all")   \
     X(wait, "", 0, 0, "return when the replicas reach their quorum")                               \
     X(status, "", 0, 0, "who reaches whom; with -n the view of one, with its counters")            \
+    X(bench, "[--compare A B]", 0, 2, "put load on the mesh and measure it")                       \
     X(check, "", 0, 0, "say what is wrong with the peers file")                                    \
     X(completion, "bash|zsh|fish", 1, 1, "print a completion script for a shell")                  \
     X(version, "", 0, 0, "print the version")                                                      \
@@ -44,6 +46,9 @@ enum zn_option_kind {
     ZN_OPTION_NUMBER,   /* uint64_t, min..max */
     ZN_OPTION_DURATION, /* uint64_t microseconds, min..max */
     ZN_OPTION_QUORUM,   /* int, as in struct zmqnet_call */
+    ZN_OPTION_SIZE,     /* uint64_t bytes, min..max */
+    ZN_OPTION_PERCENT,  /* uint64_t, min..max; the sign may be left out */
+    ZN_OPTION_LIST,     /* struct zn_option_list, one more each time */
 };
 
 struct zn_option {
@@ -77,6 +82,11 @@ bool zn_option_has_variable(const struct zn_option *row);
 #define ZN_OPTION_VARIABLE_MAX 40
 void zn_option_variable(const struct zn_option *row, char out[ZN_OPTION_VARIABLE_MAX]);
 
+struct zn_option_list {
+    const char *at[ZN_REPLICAS_MAX];
+    size_t n;
+};
+
 /* A parsed command line. Strings belong to argv, the environment or the table. */
 struct zn_options {
     enum zn_verb verb;
@@ -89,6 +99,15 @@ struct zn_options {
     uint64_t timeout_us, delay_us, uptime_us;
     uint64_t retries;
     int quorum;
+
+    /* Of bench. */
+    struct zn_option_list names;
+    const char *results;
+    bool disabled, compare;
+    uint64_t duration_us, warmup_us;
+    uint64_t clients, size;
+    uint64_t inflight, rate; /* 0: not given */
+    uint64_t tolerance;      /* per cent */
 };
 
 /* Parse argv[1..argc), with getenv's contract for `variable`. argv is reordered: the words after

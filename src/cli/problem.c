@@ -65,6 +65,8 @@ enum zn_problem_kind zn_problem_kind_of(int zmqnet_code)
 
 int zn_problem_exit(const struct zn_problem *p) { return p->exit; }
 
+const char *zn_problem_code(enum zn_problem_kind kind) { return kinds[kind].code; }
+
 void zn_problem_json(const struct zn_problem *p, struct zn_json *j)
 {
     zn_json_open(j, "error", '{');

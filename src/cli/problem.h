@@ -18,12 +18,14 @@
     X(FULL, "full", ZN_EXIT_NEVER_SENT)                                                            \
     X(SECURITY, "security", ZN_EXIT_SECURITY)                                                      \
     X(REFUSED, "refused", ZN_EXIT_REFUSED)                                                         \
+    X(JUDGEMENT, "judgement", ZN_EXIT_JUDGEMENT)                                                   \
     X(FAILED, "failed", ZN_EXIT_FAILED)
 
 enum zn_problem_kind {
 #define ZN_PROBLEM_ENUM(name, code, exit) ZN_PROBLEM_##name,
     ZN_PROBLEMS(ZN_PROBLEM_ENUM)
 #undef ZN_PROBLEM_ENUM
+        ZN_PROBLEMS_N
 };
 
 struct zn_problem {
@@ -39,6 +41,8 @@ int zn_problem_set(struct zn_problem *p, enum zn_problem_kind kind, const char *
 /* The problem that a code of the library is. */
 enum zn_problem_kind zn_problem_kind_of(int zmqnet_code);
 int zn_problem_exit(const struct zn_problem *p);
+/* "no_quorum" */
+const char *zn_problem_code(enum zn_problem_kind kind);
 /* Add the member "error". */
 void zn_problem_json(const struct zn_problem *p, struct zn_json *j);
 /* A line with an object that is nothing but the problem. */

@@ -9,7 +9,7 @@ import pytest
 from support import env
 from support.proc import run, zmqnet
 
-VERBS = ["serve", "up", "send", "wait", "status", "check", "completion", "version", "help"]
+VERBS = ["serve", "up", "send", "wait", "status", "bench", "check", "completion", "version", "help"]
 
 
 def header_version():

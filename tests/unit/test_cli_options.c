@@ -130,6 +130,30 @@ static void values(void **state)
     assert_int_equal(good("send -q 2 -q all").quorum, ZMQNET_QUORUM_ALL);
 }
 
+static void values_of_bench(void **state)
+{
+    (void)state;
+    struct zn_options o = good("bench -n alpha --name=bravo -d 2s -c 27 -s 64K --tolerance 7%");
+    assert_int_equal(o.names.n, 2);
+    assert_string_equal(o.names.at[0], "alpha");
+    assert_string_equal(o.names.at[1], "bravo");
+    assert_int_equal(o.duration_us, 2000000);
+    assert_int_equal(o.delay_us, 0);
+    assert_int_equal(o.clients, 27);
+    assert_int_equal(o.size, 65536);
+    assert_int_equal(o.tolerance, 7);
+    o = good("bench -s0 --tolerance 12 -Xo x.json --compare a b");
+    assert_int_equal(o.names.n, 0);
+    assert_int_equal(o.size, 0);
+    assert_int_equal(o.tolerance, 12);
+    assert_int_equal(o.inflight, 0);
+    assert_int_equal(o.rate, 0);
+    assert_true(o.disabled && o.compare);
+    assert_string_equal(o.results, "x.json");
+    assert_int_equal(o.args_n, 2);
+    assert_string_equal(good("bench").results, "results.json");
+}
+
 static void environment_is_weaker(void **state)
 {
     static const char *const set[] = {
@@ -246,6 +270,13 @@ static void wrong_lines(void **state)
     bad("send -q 0", "--quorum", "a number from 1 to N");
     bad("serve --pattern pigeon", "pigeon", "router");
     bad("--verbosity 5 help", "--verbosity", "0 to 4");
+    bad("bench -d 2x", "-d/--duration: \"2x\"", "400ms");
+    bad("bench -d", "-d/--duration needs a value", "DUR");
+    bad("bench -s 1k", "-s/--size: \"1k\"", "64K");
+    bad("bench -s 17M", "-s/--size", "16777216");
+    bad("bench --tolerance 5%%", "--tolerance", "100%");
+    bad("bench --tolerance 123456789", "--tolerance", "100%");
+    bad("bench a b c", "\"c\"", "one argument too many");
     bad("status extra", "\"extra\"", "one argument too many");
     bad("completion", "needs an argument", "bash|zsh|fish");
 }
@@ -316,6 +347,7 @@ int main(void)
         cmocka_unit_test(words_keep_their_order),
         cmocka_unit_test(defaults_belong_to_the_verb),
         cmocka_unit_test(values),
+        cmocka_unit_test(values_of_bench),
         cmocka_unit_test(environment_is_weaker),
         cmocka_unit_test(peers_variables),
         cmocka_unit_test(help_is_a_command),
