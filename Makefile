@@ -7,7 +7,7 @@ SEEDS  ?= 1000
 MESON   = meson
 NINJA   = ninja
 
-.PHONY: all demo test check sim cov tidy format install clean help bootstrap
+.PHONY: all demo test check bench sim cov tidy format install clean help bootstrap
 
 all: $(BUILD)/build.ninja  ## build the command (build/zmqnet), the library and the tests
 	@$(NINJA) -C $(BUILD) $(NINJAFLAGS)
@@ -21,6 +21,10 @@ test: bootstrap  ## all tests; the last line says how many passed and failed
 
 check: bootstrap  ## test + tidy + the tests again under the sanitizers
 	@scripts/test --build $(BUILD) --check
+
+bench: bootstrap  ## measure it beside the baselines: docs/bench.md; QUICK=1: two minutes of it
+	@$(MAKE) --no-print-directory -s all NINJAFLAGS=--quiet
+	@scripts/bench --build $(BUILD) $(if $(QUICK),--quick)
 
 sim: all  ## SEEDS=n random schedules through the simulator
 	@$(BUILD)/tests/zmqnet-sim random --seeds $(SEEDS)
