@@ -54,9 +54,12 @@ struct zn_link {
     uint64_t sent;           /* frames, on this socket */
     uint64_t sent_since_out; /* frames since it last showed POLLOUT */
     uint32_t full_answers;   /* probes that were answered while FULL */
-    bool owes_writable;      /* a send() was told that the link is full */
-    unsigned frame_n;        /* frames of the message that is being read: so many have come */
-    bool delimited;          /* the first of them was empty */
+    uint32_t expected;       /* frames that are read at once: as many as came the last time, */
+    bool filled;             /* and so many have come */
+    bool changed;       /* looking at it has shown that it is not in the state that it was in */
+    bool owes_writable; /* a send() was told that the link is full */
+    unsigned frame_n;   /* frames of the message that is being read: so many have come */
+    bool delimited;     /* the first of them was empty */
     struct zn_backoff backoff;
     struct zn_timer timer;
 };

@@ -104,9 +104,12 @@ static bool read_frame(void *s, void (*take)(void *arg, zmq_msg_t *frame), void 
 bool zn_socket_read(void *s, void (*take)(void *arg, zmq_msg_t *frame), void *arg)
 {
     uint64_t until_us = zn_clock_us() + ZN_TURN_READ_US;
-    for (int left = ZN_TURN_FRAMES_MAX; left > 0 && read_frame(s, take, arg); left--)
+    for (int left = ZN_TURN_FRAMES_MAX; left > 0; left--) {
+        if (!read_frame(s, take, arg))
+            return false; /* libzmq has looked at everything: what comes now gives an edge */
         if (zn_clock_us() >= until_us)
             break;
+    }
     return (zn_socket_events(s) & ZMQ_POLLIN) != 0;
 }
 
