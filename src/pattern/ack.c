@@ -17,7 +17,7 @@
 
 struct zn_ack {
     struct zn_carrier *carrier;
-    const struct zn_publish *publish;
+    struct zn_publish *publish;
     void *socket;
     size_t frame_max;
     bool due; /* there is something to read */
@@ -48,6 +48,15 @@ static void on_body(struct zn_ack *a, int peer, zmq_msg_t *body)
         a->carrier->sink.link_bytes(a->carrier->sink.arg, peer, zmq_msg_data(body), n);
 }
 
+static void on_answer(struct zn_ack *a, int peer, enum zn_ack_kind kind, zmq_msg_t *frame)
+{
+    zn_publish_answered(a->publish, peer);
+    if (kind == ZN_ACK_BODY)
+        on_body(a, peer, frame);
+    else
+        a->carrier->sink.link_gap(a->carrier->sink.arg, peer);
+}
+
 static void take_frame(void *arg, zmq_msg_t *frame)
 {
     struct zn_ack *a = arg;
@@ -60,12 +69,8 @@ static void take_frame(void *arg, zmq_msg_t *frame)
     int peer = well_formed ? zn_publish_peer_of(a->publish, head.nonce) : -1;
     if (peer < 0)
         count(a, ZN_COUNT_bad_ack);
-    else if (!zn_publish_is_up(a->publish, peer))
-        return;
-    else if (head.kind == ZN_ACK_BODY)
-        on_body(a, peer, frame);
-    else
-        a->carrier->sink.link_gap(a->carrier->sink.arg, peer);
+    else if (zn_publish_is_up(a->publish, peer))
+        on_answer(a, peer, head.kind, frame);
 }
 
 static int open_socket(struct zn_ack *a, const struct zn_pattern_config *config, uint32_t token,
@@ -84,7 +89,7 @@ static int open_socket(struct zn_ack *a, const struct zn_pattern_config *config,
     return zn_bind_listen(&at, &address, a->socket, config->epoll_fd, token, diag);
 }
 
-int zn_ack_open(struct zn_carrier *carrier, const struct zn_publish *publish,
+int zn_ack_open(struct zn_carrier *carrier, struct zn_publish *publish,
                 const struct zn_pattern_config *config, uint32_t token, struct zn_ack **out,
                 struct zmqnet_diag *diag)
 {

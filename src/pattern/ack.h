@@ -17,7 +17,7 @@ struct zn_ack;
 
 /* Binds the ack port. Carrier and publish, which knows the subscribers, outlive it. Returns what
  * zn_pattern.open() returns and fills *diag on failure. */
-int zn_ack_open(struct zn_carrier *carrier, const struct zn_publish *publish,
+int zn_ack_open(struct zn_carrier *carrier, struct zn_publish *publish,
                 const struct zn_pattern_config *config, uint32_t token, struct zn_ack **out,
                 struct zmqnet_diag *diag);
 /* *a may be NULL. */

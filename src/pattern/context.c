@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include "pattern/socket.h"
@@ -23,6 +24,7 @@ static struct {
     pthread_mutex_t lock;
     void *context;
     unsigned users;
+    pid_t pid; /* whose it is: after a fork libzmq's threads are the parent's alone */
 } shared_one = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static int start(size_t sockets_max, void **out)
@@ -53,6 +55,9 @@ static void end(void *context)
 static int shared_open(void **out)
 {
     pthread_mutex_lock(&shared_one.lock);
+    if (shared_one.pid != getpid())
+        shared_one.users = 0;
+    shared_one.pid = getpid();
     int rc = shared_one.users > 0 ? 0 : start(SHARED_SOCKETS_MAX, &shared_one.context);
     if (rc == 0)
         shared_one.users++;

@@ -149,6 +149,7 @@ static void start_probe(struct zn_link *l)
 static void start_resolve(struct zn_link *l)
 {
     move(l, ZN_LINK_RESOLVE);
+    l->tried_us = zn_clock_us();
     if (zn_address_numeric(l->host, l->port, &l->address) == 0) {
         start_probe(l);
         return;
@@ -208,6 +209,8 @@ static bool read_frames(struct zn_link *l)
 {
     uint32_t generation = l->generation, n = 0;
     uint64_t until_us = zn_clock_us() + ZN_TURN_READ_US;
+    l->links->touched |=
+        bit(l); /* also if the time is over: nobody else looks whether there is more */
     while (n < l->expected && read_frame(l)) {
         n++;
         if (l->generation != generation || zn_clock_us() >= until_us)
@@ -216,7 +219,6 @@ static bool read_frames(struct zn_link *l)
     l->filled = n == l->expected;
     if (!l->filled)
         l->expected = n > 0 ? n : 1;
-    l->links->touched |= bit(l);
     return n > 0;
 }
 

@@ -48,6 +48,7 @@ struct zn_link {
     int peer;
     enum zn_link_state state;
     uint32_t generation; /* counts the sockets, to see that one was closed meanwhile */
+    uint64_t tried_us;   /* when the last try began */
     struct zn_address address;
     struct zn_probe probe;
     void *socket;

@@ -8,9 +8,12 @@
  * the turn ends. XPUB never says that it is full: it drops, and the sequence numbers of the next
  * publication tell the subscriber.
  *
- * Good path of a peer: its ack port is reached - AWAITED - its subscription comes - UP. The newest
- * subscription counts: after a partition the old connection is there for some more seconds. A core
- * that resets the link while the subscription stands gets it back after a back-off (HELD).
+ * Good path of a peer: its ack port is reached - AWAITED - its subscription comes - UP. A core that
+ * resets the link while the subscription stands gets it back after a back-off (HELD).
+ *
+ * A second subscription under a name waits for the end of the first, whose connection may outlive its
+ * peer by some seconds, and takes its place if that is silent. If the first goes on answering there are
+ * two replicas of one name, and the second is not heard.
  *
  * Anybody may subscribe to anything. What is no topic of ours is counted and has no effect here.
  */
@@ -28,6 +31,15 @@
 
 /* Subscriptions are short. What is longer costs a stranger the connection, and us no memory. */
 #define SUBSCRIPTION_BYTES_MAX 1024
+/* libzmq reads on for as long as there is more, and a stranger's connection always has more: so it is
+ * let in a little at a time. */
+#define SUBSCRIPTIONS_AHEAD 4
+/* How often each subscriber hears its own topic at least, if it is sent anything. */
+#define NAMED_US ZN_SECOND
+/* One that answers so long after another has subscribed under its name is not the one before it. */
+#define CLASH_US ZN_SECOND
+/* One that has not answered until then is silent: a core that hears nothing pings each half second. */
+#define SILENT_US (5 * CLASH_US / 2)
 /* A peer whose ack port is there should subscribe: it has to connect for that, perhaps twice. */
 #define AWAITED_US (2 * ZN_HELLO_US)
 
@@ -50,8 +62,11 @@ static const unsigned allowed[READER_STATES] = {
 struct reader {
     const char *name;
     enum reader_state state;
-    uint64_t nonce; /* of its subscription, 0: none */
-    uint64_t sent;  /* publications on its topic */
+    uint64_t nonce;    /* of its subscription, 0: none */
+    uint64_t since_us; /* when that came */
+    uint64_t next;     /* the nonce of a second one, which waits; 0: none */
+    uint64_t next_us;  /* when that came */
+    uint64_t sent;     /* publications on its topic */
     struct zn_backoff backoff;
     struct zn_timer timer;
 };
@@ -63,13 +78,13 @@ struct zn_publish {
     void *socket;
     bool due;              /* there is something to read */
     bool touched;          /* sent on since its events were read */
-    bool dropping;         /* in the middle of a message of many frames */
     uint64_t sent_to_all;  /* publications on the topic of all */
     struct zn_blob *held;  /* not published yet, */
     uint64_t held_for;     /* and for whom. Bit i of a mask is peer i */
     uint64_t wanted;       /* core wants these links */
     uint64_t subscribed;   /* HELD or UP */
-    uint64_t begun;        /* something went out on the topic of this subscription */
+    uint64_t begun;        /* something went out on the topic of this subscription, of late */
+    uint64_t named_us;     /* when that was forgotten last */
     struct zn_heap timers; /* tag: the peer */
     struct reader readers[ZN_REPLICAS_MAX];
 };
@@ -147,7 +162,17 @@ static void move(struct zn_publish *p, int peer, enum reader_state to)
         return;
     }
     p->subscribed &= ~bit(peer);
-    r->nonce = 0;
+    r->nonce = r->next = 0;
+}
+
+static void take_nonce(struct zn_publish *p, int peer, uint64_t nonce)
+{
+    struct reader *r = &p->readers[peer];
+    r->nonce = nonce;
+    r->next = 0;
+    r->since_us = zn_clock_us();
+    r->sent = 0;
+    p->begun &= ~bit(peer);
 }
 
 static void arm(struct zn_publish *p, int peer, uint64_t in_us)
@@ -161,10 +186,33 @@ static void come_up(struct zn_publish *p, int peer)
     sink_of(p)->link_up(sink_of(p)->arg, peer);
 }
 
+static void on_subscribed(struct zn_publish *p, int peer, uint64_t nonce)
+{
+    struct reader *r = &p->readers[peer];
+    zn_link_hurry(&p->carrier->link[peer]);
+    if (r->nonce == nonce)
+        return;
+    if (r->state == UP) {
+        r->next = nonce;
+        r->next_us = zn_clock_us();
+        arm(p, peer, SILENT_US);
+        return;
+    }
+    bool backs_off = r->state == HELD;
+    take_nonce(p, peer, nonce);
+    if (backs_off)
+        return;
+    if (p->wanted & bit(peer))
+        come_up(p, peer);
+    else
+        move(p, peer, HELD);
+}
+
 /* Its subscription is over. */
 static void leave(struct zn_publish *p, int peer)
 {
     bool was_up = p->readers[peer].state == UP;
+    uint64_t next = p->readers[peer].next;
     if (zn_link_is_up(&p->carrier->link[peer])) {
         move(p, peer, AWAITED);
         arm(p, peer, AWAITED_US);
@@ -173,28 +221,17 @@ static void leave(struct zn_publish *p, int peer)
     }
     if (was_up)
         sink_of(p)->link_lost(sink_of(p)->arg, peer);
+    if (next != 0)
+        on_subscribed(p, peer, next);
 }
 
-static void on_subscribed(struct zn_publish *p, int peer, uint64_t nonce)
+static void on_unsubscribed(struct zn_publish *p, int peer, uint64_t nonce)
 {
     struct reader *r = &p->readers[peer];
-    bool backs_off = r->state == HELD;
     if (r->nonce == nonce)
-        return;
-    if (r->state == UP) {
-        move(p, peer, HELD);
-        sink_of(p)->link_lost(sink_of(p)->arg, peer);
-    }
-    r->nonce = nonce;
-    r->sent = 0;
-    p->begun &= ~bit(peer);
-    zn_link_hurry(&p->carrier->link[peer]);
-    if (backs_off)
-        return;
-    if (p->wanted & bit(peer))
-        come_up(p, peer);
-    else
-        move(p, peer, HELD);
+        leave(p, peer);
+    else if (r->next == nonce)
+        r->next = 0;
 }
 
 /* ---- what arrives ---- */
@@ -213,8 +250,8 @@ static void on_subscription(struct zn_publish *p, bool on, const uint8_t *topic,
     }
     if (on)
         on_subscribed(p, peer, nonce);
-    else if (p->readers[peer].nonce == nonce)
-        leave(p, peer);
+    else
+        on_unsubscribed(p, peer, nonce);
 }
 
 /* A subscription is one frame: 1, or 0 when its last subscriber is gone, and the topic. Everything
@@ -224,21 +261,29 @@ static void take_frame(void *arg, zmq_msg_t *frame)
     struct zn_publish *p = arg;
     const uint8_t *data = zmq_msg_data(frame);
     size_t n = zmq_msg_size(frame);
-    bool first = !p->dropping;
-    p->dropping = zmq_msg_more(frame) != 0;
-    if (!first)
-        return;
-    if (!p->dropping && n > 0 && data[0] <= 1)
+    if (!zmq_msg_more(frame) && n > 0 && data[0] <= 1)
         on_subscription(p, data[0] == 1, data + 1, n - 1);
     else
         sink_of(p)->count(sink_of(p)->arg, ZN_COUNT_bad_topic);
 }
 
+/* By its own topic a subscriber knows that it is known, so each hears it now and then. */
+static void name_again(struct zn_publish *p, uint64_t now_us)
+{
+    if (now_us - p->named_us < NAMED_US)
+        return;
+    p->named_us = now_us;
+    p->begun = 0;
+}
+
 static void on_timer(struct zn_publish *p, int peer)
 {
-    if (p->readers[peer].state == HELD)
+    enum reader_state state = p->readers[peer].state;
+    if (state == HELD)
         come_up(p, peer);
-    else
+    else if (state == UP && p->readers[peer].next != 0)
+        leave(p, peer); /* its second subscription takes the place of the silent one */
+    else if (state == AWAITED)
         sink_of(p)->link_failed(sink_of(p)->arg, peer, ZN_WHY_NO_HELLO);
 }
 
@@ -259,6 +304,7 @@ static int open_socket(struct zn_publish *p, const struct zn_pattern_config *con
         return zn_bind_explain(&at, diag, rc, "no socket: ", zmqnet_error_text(rc));
     int64_t cut_bytes = SUBSCRIPTION_BYTES_MAX;
     zmq_setsockopt(p->socket, ZMQ_MAXMSGSIZE, &cut_bytes, sizeof cut_bytes);
+    zn_socket_set_int(p->socket, ZMQ_RCVHWM, SUBSCRIPTIONS_AHEAD);
     zn_socket_set_int(p->socket, ZMQ_XPUB_VERBOSE, 1);
     return zn_bind_listen(&at, &address, p->socket, config->epoll_fd, token, diag);
 }
@@ -317,6 +363,8 @@ void zn_publish_reset(struct zn_publish *p, int peer)
     if (r->state != UP)
         return;
     move(p, peer, HELD);
+    if (r->next != 0)
+        take_nonce(p, peer, r->next);
     zn_backoff_not_at_once(&r->backoff);
     arm(p, peer, zn_backoff_next_us(&r->backoff, &p->carrier->links.rand));
 }
@@ -352,7 +400,8 @@ void zn_publish_unreached(struct zn_publish *p, int peer, enum zn_why why)
     bool subscribed = (p->subscribed & bit(peer)) != 0;
     if (p->readers[peer].state == AWAITED)
         move(p, peer, GONE);
-    else if (subscribed && why == ZN_WHY_REFUSED)
+    else if (subscribed && why == ZN_WHY_REFUSED &&
+             p->carrier->link[peer].tried_us > p->readers[peer].since_us)
         leave(p, peer);
     if (why != ZN_WHY_NONE && !(p->subscribed & bit(peer)))
         sink_of(p)->link_failed(sink_of(p)->arg, peer, why);
@@ -368,6 +417,15 @@ int zn_publish_peer_of(const struct zn_publish *p, uint64_t nonce)
     return -1;
 }
 
+void zn_publish_answered(struct zn_publish *p, int peer)
+{
+    struct reader *r = &p->readers[peer];
+    if (r->next == 0 || zn_clock_us() - r->next_us < CLASH_US)
+        return;
+    r->next = 0;
+    sink_of(p)->count(sink_of(p)->arg, ZN_COUNT_name_clash);
+}
+
 bool zn_publish_is_up(const struct zn_publish *p, int peer) { return p->readers[peer].state == UP; }
 
 void zn_publish_ready(struct zn_publish *p) { p->due = true; }
@@ -376,6 +434,7 @@ bool zn_publish_is_due(const struct zn_publish *p) { return p->due || p->touched
 
 void zn_publish_turn(struct zn_publish *p, uint64_t now_us)
 {
+    name_again(p, now_us);
     if (zn_publish_is_due(p)) {
         p->touched = false;
         p->due = zn_socket_read(p->socket, take_frame, p);

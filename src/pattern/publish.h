@@ -33,6 +33,8 @@ void zn_publish_unreached(struct zn_publish *p, int peer, enum zn_why why);
 /* Whose subscription this is; -1: nobody's. And is its link up, or held back after a reset? */
 int zn_publish_peer_of(const struct zn_publish *p, uint64_t nonce);
 bool zn_publish_is_up(const struct zn_publish *p, int peer);
+/* Its subscription has answered, so it is alive. */
+void zn_publish_answered(struct zn_publish *p, int peer);
 
 /* epoll reported the descriptor. */
 void zn_publish_ready(struct zn_publish *p);

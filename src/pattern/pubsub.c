@@ -26,6 +26,9 @@ enum {
     TOKEN_SUBSCRIBE /* and the peers' behind it */
 };
 
+/* So often is the ack port read before the end of a subscription is: a whole window of answers. */
+#define ANSWER_READS (2 * ZN_WINDOW_MESSAGES_MAX / ZN_TURN_FRAMES_MAX + 1)
+
 struct pubsub {
     struct zn_carrier carrier;
     struct zn_sink link_sink; /* what the links to the ack ports report to */
@@ -185,7 +188,8 @@ static void pubsub_turn(struct zn_carrier *c, uint64_t now_us)
     struct pubsub *s = of(c);
     if (zn_publish_is_due(s->publish))
         zn_ack_ready(s->ack);
-    zn_ack_turn(s->ack);
+    for (int i = 0; i < ANSWER_READS && (i == 0 || zn_ack_pending(s->ack)); i++)
+        zn_ack_turn(s->ack);
     zn_publish_turn(s->publish, now_us);
     zn_subscribe_turn(s->subscribe, now_us);
     zn_carrier_turn(c, now_us);

@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
@@ -82,11 +83,14 @@ static void read_watch(struct zn_server *s)
  * number is drawn from a secret seed, and the host program's own sequence is put back. */
 static int make_router(struct zn_server *s, bool ipv6)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* random()'s state is the process's */
     const struct zn_server_config *c = &s->config;
     char state[64];
+    pthread_mutex_lock(&lock);
     char *before = initstate((unsigned)c->seed, state, sizeof state);
     int rc = zn_socket_make(c->context, ZMQ_ROUTER, c->message_max, ipv6, &s->socket);
     setstate(before);
+    pthread_mutex_unlock(&lock);
     return rc;
 }
 

@@ -90,23 +90,27 @@ int zn_socket_fd(void *s)
     return fd;
 }
 
-static bool read_frame(void *s, void (*take)(void *arg, zmq_msg_t *frame), void *arg)
+/* Returns 0 or an errno value; EAGAIN: there is nothing. */
+static int read_frame(void *s, void (*take)(void *arg, zmq_msg_t *frame), void *arg)
 {
     zmq_msg_t msg;
     zmq_msg_init(&msg);
-    bool read = zmq_msg_recv(&msg, s, ZMQ_DONTWAIT) >= 0;
-    if (read)
+    int error = zmq_msg_recv(&msg, s, ZMQ_DONTWAIT) >= 0 ? 0 : errno;
+    if (error == 0)
         take(arg, &msg);
     zmq_msg_close(&msg);
-    return read;
+    return error;
 }
 
 bool zn_socket_read(void *s, void (*take)(void *arg, zmq_msg_t *frame), void *arg)
 {
     uint64_t until_us = zn_clock_us() + ZN_TURN_READ_US;
     for (int left = ZN_TURN_FRAMES_MAX; left > 0; left--) {
-        if (!read_frame(s, take, arg))
+        int error = read_frame(s, take, arg);
+        if (error == EAGAIN)
             return false; /* libzmq has looked at everything: what comes now gives an edge */
+        if (error != 0)
+            break; /* a signal: it may have taken the edge and not looked */
         if (zn_clock_us() >= until_us)
             break;
     }

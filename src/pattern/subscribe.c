@@ -72,7 +72,9 @@ struct sub {
     bool based;              /* `seen` is true: something has come on our own topic */
     struct zn_sequence seen; /* the numbers of what came last */
     struct zn_pair pair;     /* the message that is being read */
-    bool lively;             /* heard, or answered, since the last tick */
+    bool lively;             /* since the last tick: heard on our own topic, */
+    bool answered;           /* answered, */
+    bool to_all;             /* heard on the topic of all, which says nothing of us */
     unsigned quiet_ticks;    /* since the last one that was lively, or since the state changed */
     uint64_t tick_us;        /* the next one */
     bool owes_report;        /* of a gap */
@@ -165,7 +167,7 @@ static void open_sub(struct sub *s)
 {
     move(s, OPEN);
     s->generation++;
-    s->based = s->lively = s->owes_report = false;
+    s->based = s->lively = s->answered = s->to_all = s->owes_report = false;
     s->pair.frames = 0;
     s->report_us = 0;
     s->tick_us = s->all->now_us + TICK_US;
@@ -248,7 +250,9 @@ static void on_publication(struct sub *s, zmq_msg_t *body)
     }
     if (!to_all)
         heard(s);
-    else if (!s->based)
+    else
+        s->to_all = true;
+    if (!s->based && to_all)
         return;
     follow(s, to_all, zn_sequence_read(s->pair.head + s->pair.head_bytes - ZN_SEQUENCE_BYTES));
     deliver(s, body);
@@ -307,10 +311,11 @@ static void tick(struct sub *s)
     s->tick_us = s->all->now_us + TICK_US;
     if (zn_socket_events(s->socket) & ZMQ_POLLIN) {
         s->all->due |= bit(s);
-        s->lively = true;
+        s->answered = true;
     }
-    if (s->lively) {
-        s->lively = false;
+    bool lively = s->lively || (s->answered && !s->to_all);
+    s->lively = s->answered = s->to_all = false;
+    if (lively) {
         s->quiet_ticks = 0;
         return;
     }
@@ -400,7 +405,7 @@ int zn_subscribe_reply(struct zn_subscribe *all, zn_route route, struct zn_blob 
     struct sub *s = peer < all->n ? &all->subs[peer] : NULL;
     if (!s || !s->socket || s->generation != route >> 32)
         return ZMQNET_ENEVERSENT;
-    s->lively = true;
+    s->answered = true;
     return zn_ack_send(link_of(s), (struct zn_ack_head){ZN_ACK_BODY, s->nonce}, frame);
 }
 
