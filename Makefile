@@ -36,7 +36,7 @@ tidy:  ## layers, circles, banned calls, sleeps in tests, formatting; lists size
 	@scripts/tidy
 
 format:  ## clang-format on every C file
-	@clang-format -i $$(find include src tests examples -name '*.[ch]')
+	@clang-format -i $$(find include src bench tests examples -name '*.[ch]')
 
 install: all  ## prefix (default /usr/local) and DESTDIR are honoured
 	@$(MESON) configure $(BUILD) -Dprefix=$(abspath $(prefix))
