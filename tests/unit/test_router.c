@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -44,13 +45,32 @@
 extern char **environ;
 static const struct zn_pattern *const router = &zn_pattern_router;
 
+/* ---- signals ---- */
+
+static bool interrupt_next;
+
+/* In the place of libzmq's. A signal may come when it has taken the edge and not looked yet. */
+int zmq_msg_recv(zmq_msg_t *msg, void *s, int flags)
+{
+    static int (*real)(zmq_msg_t *, void *, int);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "zmq_msg_recv");
+    if (!interrupt_next)
+        return real(msg, s, flags);
+    interrupt_next = false;
+    zn_socket_events(s);
+    errno = EINTR;
+    return -1;
+}
+
 /* ---- carriers ---- */
 
 struct side {
     struct zn_carrier *c;
     int epoll_fd;
-    bool echo;     /* answer what comes on a route with the same bytes, at once */
-    bool reset_in; /* reset the link from within link_bytes */
+    bool echo;        /* answer what comes on a route with the same bytes, at once */
+    bool reset_in;    /* reset the link from within link_bytes */
+    uint64_t busy_us; /* how long each link_bytes takes */
     unsigned up, lost, failed, writable; /* calls of the sink */
     enum zn_why why;
     unsigned link_n, route_n; /* messages that came, and the last one */
@@ -106,6 +126,8 @@ static void on_link_bytes(void *arg, int peer, const void *bytes, size_t n)
 {
     struct side *s = arg;
     s->link_n++;
+    for (uint64_t until_us = zn_clock_us() + s->busy_us; zn_clock_us() < until_us;)
+        continue;
     if (s->reset_in)
         router->reset(s->c, peer);
     keep_text(s->link_text, bytes, n);
@@ -357,6 +379,18 @@ static void close_client(struct client *k)
 {
     zmq_close(k->socket);
     zmq_ctx_term(k->context);
+}
+
+/* Not a client, but what peers listen with. */
+static struct client open_listener(uint16_t port)
+{
+    struct client k = {zmq_ctx_new(), NULL};
+    k.socket = zmq_socket(k.context, ZMQ_ROUTER);
+    zn_socket_set_int(k.socket, ZMQ_LINGER, 0);
+    char endpoint[64];
+    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%u", port);
+    assert_int_equal(zmq_bind(k.socket, endpoint), 0);
+    return k;
 }
 
 /* Frames as text, separated by '|'. */
@@ -654,36 +688,84 @@ static void strangers_are_counted_as_bad_handshakes(void **state)
     close_side(&a);
 }
 
+/* A side whose link is up to a listener of libzmq, which knows where to answer to. */
+static void open_linked(struct side *a, struct client *k, uint8_t *id, size_t *id_bytes)
+{
+    zmqnet_peers *peers = new_peers(1);
+    *k = open_listener(peers->replicas[0].port);
+    open_side(a, peers, -1);
+    router->want(a->c, 0);
+    UNTIL(a->up == 1);
+    assert_int_equal(send_text(a, 0, "hello"), 0);
+    int n;
+    UNTIL((n = zmq_recv(k->socket, id, 16, ZMQ_DONTWAIT)) > 0);
+    *id_bytes = (size_t)n;
+    assert_true(client_receives(k, "|hello"));
+}
+
+static void answer(struct client *k, const uint8_t *id, size_t id_bytes, const char *frames)
+{
+    assert_int_equal(zmq_send(k->socket, id, id_bytes, ZMQ_SNDMORE), (int)id_bytes);
+    client_send(k, frames);
+}
+
 /* What a peer answers is a stranger's too. */
 static void bad_answers_on_a_link_are_counted(void **state)
 {
     (void)state;
-    zmqnet_peers *peers = new_peers(1);
-    void *context = zmq_ctx_new();
-    struct client k = {context, zmq_socket(context, ZMQ_ROUTER)};
-    zn_socket_set_int(k.socket, ZMQ_LINGER, 0);
-    char endpoint[64], id[16];
-    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%u", peers->replicas[0].port);
-    assert_int_equal(zmq_bind(k.socket, endpoint), 0);
-    struct side a;
-    open_side(&a, peers, -1);
-    router->want(a.c, 0);
-    UNTIL(a.up == 1);
-    assert_int_equal(send_text(&a, 0, "hello"), 0);
-    int id_bytes;
-    UNTIL((id_bytes = zmq_recv(k.socket, id, sizeof id, ZMQ_DONTWAIT)) > 0);
-    assert_true(client_receives(&k, "|hello"));
     static const char *const answers[] = {"a|b|c", "|b|c", "", "|", "|behind a delimiter", "good"};
-    for (int i = 0; i < 6; i++) {
-        assert_int_equal(zmq_send(k.socket, id, (size_t)id_bytes, ZMQ_SNDMORE), id_bytes);
-        client_send(&k, answers[i]);
-    }
+    struct side a;
+    struct client k;
+    uint8_t id[16];
+    size_t id_bytes;
+    open_linked(&a, &k, id, &id_bytes);
+    for (int i = 0; i < 6; i++)
+        answer(&k, id, id_bytes, answers[i]);
     UNTIL(a.link_n == 2);
     assert_string_equal(a.link_text, "good");
     assert_int_equal(a.counts[ZN_COUNT_extra_frames], 2);
     assert_int_equal(a.counts[ZN_COUNT_empty_message], 2);
     close_side(&a);
     close_client(&k);
+}
+
+/* ---- tests: what is left over for the next turn ---- */
+
+/* No edge tells that there is more. */
+static void answers_are_read_on_when_the_time_of_the_turn_is_over(void **state)
+{
+    (void)state;
+    enum { ANSWERS = 300, BUSY_US = ZN_TURN_READ_US / 25 };
+    struct side a;
+    struct client k;
+    uint8_t id[16];
+    size_t id_bytes;
+    open_linked(&a, &k, id, &id_bytes);
+    a.busy_us = BUSY_US;
+    for (int i = 0; i < ANSWERS; i++)
+        answer(&k, id, id_bytes, "answer");
+    UNTIL(a.link_n == ANSWERS);
+    close_side(&a);
+    close_client(&k);
+}
+
+static void signals_leave_nothing_unread(void **state)
+{
+    (void)state;
+    zmqnet_peers *peers = new_peers(1);
+    struct side a;
+    open_side(&a, peers, 0);
+    struct client k = open_client(ZMQ_DEALER, peers->replicas[0].port);
+    client_send(&k, "first");
+    UNTIL(a.route_n == 1);
+    for (unsigned n = 2; n <= 10; n++) {
+        interrupt_next = true;
+        client_send(&k, "question");
+        UNTIL(a.route_n == n);
+        assert_false(interrupt_next);
+    }
+    close_client(&k);
+    close_side(&a);
 }
 
 /* ---- tests: opening ---- */
@@ -985,6 +1067,45 @@ static void resets_leak_no_descriptors(void **state)
     close_side(&b);
 }
 
+/* 0: all went well. The parent's client is not touched. */
+static int client_of_a_child(const zmqnet_peers *peers)
+{
+    struct side b;
+    struct zmqnet_diag diag;
+    memset(sides, 0, sizeof sides);
+    alarm(5); /* libzmq would wait for threads that only the parent has */
+    if (try_open(&b, peers, -1, &diag) != 0)
+        return 1;
+    router->want(b.c, 0);
+    for (uint64_t until_us = zn_clock_us() + 2 * ZN_SECOND; b.up == 0; drive())
+        if (zn_clock_us() > until_us)
+            return 2;
+    router->close(&b.c);
+    return 0;
+}
+
+static void a_client_is_not_shared_with_a_child(void **state)
+{
+    (void)state;
+    zmqnet_peers *peers = new_peers(1);
+    pid_t server = spawn_child(peers->replicas[0].port);
+    struct side a;
+    open_side(&a, peers, -1);
+    router->want(a.c, 0);
+    UNTIL(a.up == 1);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(client_of_a_child(peers));
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(send_text(&a, 0, "x"), 0);
+    UNTIL(a.link_n == 1);
+    assert_int_equal(a.lost, 0);
+    close_side(&a);
+    end_child(server);
+}
+
 static void closing_at_any_state_does_not_hang(void **state)
 {
     (void)state;
@@ -1116,6 +1237,8 @@ int main(int argc, char **argv)
         TEST(oversize_is_counted_up_to_where_libzmq_cuts),
         TEST(strangers_are_counted_as_bad_handshakes),
         TEST(bad_answers_on_a_link_are_counted),
+        TEST(answers_are_read_on_when_the_time_of_the_turn_is_over),
+        TEST(signals_leave_nothing_unread),
         TEST(a_taken_port_is_explained),
         TEST(a_host_that_is_no_host_is_explained),
         TEST(a_foreign_address_is_listened_for_everywhere),
@@ -1129,6 +1252,7 @@ int main(int argc, char **argv)
         TEST(a_full_link_whose_peer_is_killed_is_lost),
         TEST(a_link_may_be_reset_from_within_the_sink),
         TEST(resets_leak_no_descriptors),
+        TEST(a_client_is_not_shared_with_a_child),
         TEST(closing_at_any_state_does_not_hang),
     };
     if (argc == 2)
