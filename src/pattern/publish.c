@@ -193,9 +193,11 @@ static void on_subscribed(struct zn_publish *p, int peer, uint64_t nonce)
     if (r->nonce == nonce)
         return;
     if (r->state == UP) {
+        if (r->next == 0) { /* whoever subscribes again and again does not put off the decision */
+            r->next_us = zn_clock_us();
+            arm(p, peer, SILENT_US);
+        }
         r->next = nonce;
-        r->next_us = zn_clock_us();
-        arm(p, peer, SILENT_US);
         return;
     }
     bool backs_off = r->state == HELD;

@@ -35,8 +35,8 @@ def stray_subscriber(port, name):
 
 
 def test_forgotten_subscription_under_load():
-    """A stray one takes the place of one that is silent. When that goes on, it hears what goes to all
-    and nothing else: it sees that it is not known, and subscribes anew."""
+    """A stray one takes the place of one that is silent. When that goes on, it hears what goes to
+    all and nothing else: it sees that it is not known, and subscribes anew."""
     with Mesh(4, pattern="pubsub") as mesh:
         with Load(mesh, ["alpha"], quorum=MAJORITY) as load:
             mesh.pause("bravo")
