@@ -174,17 +174,6 @@ static int report_same(const zmqnet_peers *peers, struct zn_port_at one, struct 
     return ZMQNET_ECONFIG;
 }
 
-int zn_peers_check_ports(const zmqnet_peers *peers, struct zmqnet_diag *diag)
-{
-    struct zn_port_at at;
-    struct zn_port_at same;
-    for (at.replica = 0; at.replica < peers->n; at.replica++)
-        for (at.which = 0; at.which < ZN_PORTS; at.which++)
-            if (zn_ports_same(peers, at, &same))
-                return report_same(peers, same, at, diag);
-    return 0;
-}
-
 /* ---- public ---- */
 
 static bool arguments_valid(const void *input, zmqnet_peers **peers,
@@ -245,7 +234,14 @@ int zmqnet_peers_find(const zmqnet_peers *peers, const char *name)
 
 int zmqnet_peers_check_ports(const zmqnet_peers *peers, struct zmqnet_diag *diag)
 {
-    return peers ? zn_peers_check_ports(peers, diag) : ZMQNET_EINVAL;
+    struct zn_port_at at, same;
+    if (!peers)
+        return ZMQNET_EINVAL;
+    for (at.replica = 0; at.replica < peers->n; at.replica++)
+        for (at.which = 0; at.which < ZN_PORTS; at.which++)
+            if (zn_ports_same(peers, at, &same))
+                return report_same(peers, same, at, diag);
+    return 0;
 }
 
 void zmqnet_peers_free(zmqnet_peers **peers)

@@ -28,9 +28,4 @@ struct zmqnet_peers {
 const zmqnet_peers *zn_peers_ref(const zmqnet_peers *peers);
 void zn_peers_drop(const zmqnet_peers **peers);
 
-/* Can every replica have all its ports? A default that meets another port is no error of the file,
- * because only pubsub opens it. Returns 0, or ZMQNET_ECONFIG with the first such pair and the remedy
- * in `diag`, which may be NULL. */
-int zn_peers_check_ports(const zmqnet_peers *peers, struct zmqnet_diag *diag);
-
 #endif

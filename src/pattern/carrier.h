@@ -61,4 +61,13 @@ void zn_carrier_turn(struct zn_carrier *c, uint64_t now_us);
 bool zn_carrier_pending(struct zn_carrier *c);
 uint64_t zn_carrier_next_us(const struct zn_carrier *c);
 
+/* All but `open` of a pattern that needs no more than the carrier. */
+/* clang-format off */
+#define ZN_CARRIER_CALLS                                                                           \
+    .close = zn_carrier_close, .want = zn_carrier_want, .reset = zn_carrier_reset,                 \
+    .good = zn_carrier_good, .send = zn_carrier_send, .reply = zn_carrier_reply,                   \
+    .ready = zn_carrier_ready, .turn = zn_carrier_turn, .pending = zn_carrier_pending,             \
+    .next_us = zn_carrier_next_us
+/* clang-format on */
+
 #endif

@@ -123,7 +123,7 @@ static int pubsub_open(const struct zn_pattern_config *config, struct zn_carrier
     };
     assert(config->self >= 0); /* clients of all patterns use the pattern router */
     struct zn_carrier *c = NULL;
-    int rc = zn_peers_check_ports(config->peers, diag);
+    int rc = zmqnet_peers_check_ports(config->peers, diag);
     if (rc != 0)
         return rc;
     rc = zn_carrier_open(config, &kind, &c, diag);

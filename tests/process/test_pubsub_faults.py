@@ -19,9 +19,13 @@ GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
 READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
 
 
-def pub_port(mesh, name):
+def port_of(mesh, name, which):
     replicas = json.loads(mesh.path.read_text())["replicas"]
-    return next(r["ports"]["pub"] for r in replicas if r["name"] == name)
+    return next(r["ports"][which] for r in replicas if r["name"] == name)
+
+
+def pub_port(mesh, name):
+    return port_of(mesh, name, "pub")
 
 
 @contextlib.contextmanager
@@ -32,6 +36,23 @@ def stray_subscriber(port, name):
         sub.connect(f"tcp://127.0.0.1:{port}")
         sub.subscribe(b"T" + name.encode() + b"\0" + b"12345678")
         yield sub
+
+
+def test_subscriber_that_never_acks():
+    """It listens at charlie's ack port and subscribes as charlie, and says nothing: no request is
+    sent to it, its link is named for what it is, and it delays nobody."""
+    with Mesh(run=2, pattern="pubsub") as mesh, zmq.Context() as context, \
+            context.socket(zmq.PULL) as acks:
+        acks.bind(f"tcp://127.0.0.1:{port_of(mesh, 'charlie', 'ack')}")
+        with stray_subscriber(pub_port(mesh, "alpha"), "charlie") as stray:
+            assert stray.poll(int(5000 * env.SCALE)), "the hello to charlie"
+            wait_until(lambda: mesh.peer("alpha", "charlie")["cause"] == "connected, but no hello",
+                       10, "alpha says what is wrong")
+            sent = mesh.send("hello", "-t", "20s", via="alpha")
+            assert sent.code == 4 and sent.seconds < 5, sent
+            assert {row["name"]: row["outcome"] for row in sent.json["peers"]} == {
+                "alpha": "self", "bravo": "acked", "charlie": "never_sent"}
+            assert mesh.send("hello", "-q", "majority", via="alpha").code == 0
 
 
 def test_forgotten_subscription_under_load():

@@ -441,7 +441,7 @@ static void check_ports(const char *json, const char *expected)
     struct zmqnet_diag diag = {.code = 7, .line = 7, .text = "untouched"};
     zmqnet_peers *peers = good(json);
     int rc = zmqnet_peers_check_ports(peers, &diag);
-    assert_int_equal(zn_peers_check_ports(peers, NULL), rc);
+    assert_int_equal(zmqnet_peers_check_ports(peers, NULL), rc);
     assert_int_equal(rc, expected ? ZMQNET_ECONFIG : 0);
     assert_int_equal(diag.code, expected ? ZMQNET_ECONFIG : 7);
     assert_int_equal(diag.line, expected ? 0 : 7);
