@@ -286,15 +286,16 @@ ZMQNET_API int zmqnet_fd(zmqnet_node *node);
 
 /* Do what is due now: one turn of the loop, bounded work; the descriptor stays readable if more is
  * left. Always from the same thread. Does not block.
- * Returns 0, ZMQNET_ESTATE (the node has a thread of its own), ZMQNET_ECLOSED (zmqnet_stop() is done). */
+ * Returns 0, ZMQNET_ESTATE (the node has a thread of its own), ZMQNET_ECLOSED (zmqnet_stop() is
+ * done). */
 ZMQNET_API ZMQNET_CHECKED int zmqnet_process(zmqnet_node *node);
 
 /* Take no new requests, then finish what is open or fail it after grace_ms, tell the peers, and end
  * the loop. Calls made from now on return ZMQNET_ECLOSED; those open complete before it ends.
  * grace_ms   0..60000.
  * Returns 0, ZMQNET_EINVAL, ZMQNET_EDEADLK (from the loop's own thread). With a thread of its own
- * this blocks until the loop has ended, at most grace_ms, 50 ms and one turn; else it returns at once and
- * zmqnet_process() returns ZMQNET_ECLOSED when it is done. A second call changes nothing. */
+ * this blocks until the loop has ended, at most grace_ms, 50 ms and one turn; else it returns at once
+ * and zmqnet_process() returns ZMQNET_ECLOSED when it is done. A second call changes nothing. */
 ZMQNET_API int zmqnet_stop(zmqnet_node *node, uint32_t grace_ms);
 
 /* Stop with a grace of 0 if that was not done, free everything, and leave NULL. Every completion

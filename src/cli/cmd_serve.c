@@ -4,8 +4,9 @@
  *
  * One thread and one epoll: the node's descriptor, a signalfd (signals are blocked before the node
  * is opened, so its threads do not take them), a timerfd for --uptime, and standard output and
- * error, for room when they have something left to write, and always for the reader's end. Output goes through spools: a reader that does not
- * read costs dropped lines, which are counted and told, and never stops the replica.
+ * error, for room when they have something left to write, and always for the reader's end. Output
+ * goes through spools: a reader that does not read costs dropped lines, which are counted and told,
+ * and never stops the replica.
  *
  * Good path: ready line, a line per message, SIGTERM, SIGINT or the end of --uptime, a second to
  * finish what is open, exit 0. Failures: the port is taken or descriptors are too few (1), a name

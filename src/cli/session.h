@@ -19,7 +19,8 @@ void zn_session_findings(const struct zmqnet_diag *diags, size_t n, struct zn_js
 void zn_session_diag(const char *path, const struct zmqnet_diag *diag, struct zn_text *out);
 /* "alpha, bravo, charlie" */
 void zn_session_names(const zmqnet_peers *peers, struct zn_text *out);
-/* Is `name` in the peers file? NULL: it was not given, which is an error too. Reports, and returns an exit code; or 0. */
+/* Is `name` in the peers file? NULL: it was not given, which is an error too. Reports, and returns an
+ * exit code; or 0. */
 int zn_session_check_name(const struct zn_options *o, const zmqnet_peers *peers, const char *name);
 
 /* A client of replica `via`, neither started nor driven. Returns 0 or an exit code, with *problem

@@ -31,8 +31,8 @@ struct zn_views {
 };
 
 /* Load the peers file and open the client. There is a view for each replica, or for
- * options->name only. Blocks the ending signals. Returns 0, or an exit code after a report. End with zn_views_close() either
- * way. */
+ * options->name only. Blocks the ending signals. Returns 0, or an exit code after a report. End with
+ * zn_views_close() either way. */
 int zn_views_open(struct zn_views *v, const struct zn_options *o);
 /* Ask each at once; returns when each has answered or is known to be down, or after timeout_ms. A
  * signal ends it early. */

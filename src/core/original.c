@@ -7,7 +7,8 @@
  * taken for one; no dedup, so nothing is sent to it twice unless that does no harm; and no ping, so
  * a request is what shows whether it answers: until then nothing else is sent to it.
  *
- * Without lock step such a peer is refused. Its handler sees our hello as a message without a text. Bytes that are not text would end it.
+ * Without lock step such a peer is refused. Its handler sees our hello as a message without a text.
+ * Bytes that are not text would end it.
  */
 #include "base/parse.h"
 #include "core/core.h"

@@ -4,8 +4,9 @@
  *
  * Anybody may push anything here. What counts is the nonce of a subscription that stands, which tells
  * the peers apart and keeps answers of an earlier connection out. It is no secret: whoever subscribes
- * to everything reads it, and could answer in a peer's name. Everything else is counted and dropped, except what a subscriber says
- * while core has given up its link for a moment: that is of no use, but nothing is wrong with it.
+ * to everything reads it, and could answer in a peer's name. Everything else is counted and dropped,
+ * except what a subscriber says while core has given up its link for a moment: that is of no use, but
+ * nothing is wrong with it.
  */
 #include "pattern/ack.h"
 

@@ -67,8 +67,8 @@ struct zn_pattern {
     void (*good)(struct zn_carrier *c, int peer);
 
     /* Hand over one frame; takes a reference of its own if it keeps the blob. Returns 0 (which says
-     * nothing about delivery), ZMQNET_EFULL (link_writable will follow, if the link lives), ZMQNET_ENOMEM, or
-     * ZMQNET_ENEVERSENT (there is no such link or route any more). */
+     * nothing about delivery), ZMQNET_EFULL (link_writable will follow, if the link lives),
+     * ZMQNET_ENOMEM, or ZMQNET_ENEVERSENT (there is no such link or route any more). */
     int (*send)(struct zn_carrier *c, int peer, struct zn_blob *frame);
     int (*reply)(struct zn_carrier *c, zn_route route, struct zn_blob *frame);
 
