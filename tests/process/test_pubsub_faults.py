@@ -50,8 +50,8 @@ def test_subscriber_that_never_acks():
                        10, "alpha says what is wrong")
             sent = mesh.send("hello", "-t", "20s", via="alpha")
             assert sent.code == 4 and sent.seconds < 5, sent
-            assert {row["name"]: row["outcome"] for row in sent.json["peers"]} == {
-                "alpha": "self", "bravo": "acked", "charlie": "never_sent"}
+            assert [row["outcome"] for row in sent.json["peers"] if row["name"] == "charlie"] == [
+                "never_sent"]
             assert mesh.send("hello", "-q", "majority", via="alpha").code == 0
 
 
