@@ -16,7 +16,8 @@
 #include "cli/views.h"
 
 #define INTERVAL_MS 20
-#define ASK_MS 250 /* a stopped replica delays the others' next question by this much */
+#define ASK_MS 250       /* a stopped replica delays the others' next question by this much */
+#define ASK_LEAST_MS 100 /* a shorter last question would lose what the one before it learned */
 
 struct waiting {
     struct zn_views views;
@@ -101,20 +102,27 @@ static int give_up(struct waiting *w, size_t reached)
     return zn_problem_report(&problem, w->views.o->json);
 }
 
+static uint32_t left_ms(uint64_t end_us, uint32_t at_most_ms)
+{
+    uint64_t now = zn_clock_us();
+    uint64_t left = now < end_us ? (end_us - now) / 1000 + 1 : 1;
+    return left < at_most_ms ? (uint32_t)left : at_most_ms;
+}
+
 static int poll_until(struct waiting *w, uint64_t end_us)
 {
     for (;;) {
-        uint64_t now = zn_clock_us();
-        uint64_t left_ms = now < end_us ? (end_us - now) / 1000 + 1 : 1;
-        zn_views_ask(&w->views, left_ms < ASK_MS ? (uint32_t)left_ms : ASK_MS);
+        zn_views_ask(&w->views, left_ms(end_us, ASK_MS));
         size_t reached = look(w);
         if (reached >= wanted(w) || zn_output_gone())
             return 0;
-        if (zn_clock_us() >= end_us)
-            return give_up(w, reached);
+        uint32_t pause_ms = left_ms(end_us, INTERVAL_MS + ASK_LEAST_MS);
+        bool last = pause_ms < INTERVAL_MS + ASK_LEAST_MS;
         int signal = w->views.signal;
         if (signal == 0)
-            signal = zn_session_wait_signal(INTERVAL_MS);
+            signal = zn_session_wait_signal(last ? pause_ms : INTERVAL_MS);
+        if (signal == 0 && last)
+            return give_up(w, reached);
         if (signal != 0) {
             print_rest(w);
             return zn_session_signal_exit(signal);

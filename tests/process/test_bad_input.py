@@ -256,7 +256,7 @@ def test_peer_that_speaks_no_protobuf():
                 *envelope, _hello = foreign.recv_multipart()
                 foreign.send_multipart(envelope + [b"what do you want?"])
             mesh.wait_counted("alpha", "bad_protobuf")
-            sent = mesh.send("hello", "-q", "majority", "-t", "500ms", via="alpha")
+            sent = mesh.send("hello", "-q", "majority", "-t", "2s", via="alpha")
             assert sent.code == 0, sent
             assert sent.json["peers"][2]["outcome"] == "never_sent"
 

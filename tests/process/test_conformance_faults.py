@@ -56,7 +56,7 @@ def test_stopped_peer_delays_nobody_and_runs_once(pattern):
     lock_step = patterns.of(pattern).window == 1
     with Mesh(pattern=pattern) as mesh:
         mesh.pause("charlie")
-        sent = mesh.send("while stopped", "-q", "majority", "-t", "500ms", "-r", "4")
+        sent = mesh.send("while stopped", "-q", "majority", "-t", "2s", "-r", "4")
         assert sent.code == 0, sent
         sent = mesh.send("retried", "-t", "200ms", "-r", "4", "-q", "all")
         assert sent.code == 4, sent

@@ -157,7 +157,7 @@ def status_with_one_missing(mesh):
 
 
 def wait_with_one_missing(mesh):
-    return _started(mesh, "alpha", "bravo").zmqnet("wait", "-t", "300ms")
+    return _started(mesh, "alpha", "bravo").zmqnet("wait", "-t", "1s")
 
 
 # ---- 4: no quorum ----
