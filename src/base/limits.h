@@ -45,6 +45,7 @@
 
 /* Liveness and links. */
 #define ZN_PING_US (500 * ZN_MS)
+#define ZN_IDLE_PINGS_PER_SECOND 400 /* of all replicas of a mesh that has nothing else to say */
 #define ZN_SILENT_US                                                                               \
     (3 * ZN_PING_US)                /* a peer that has not answered a ping for this long is down */
 #define ZN_HELLO_US (2 * ZN_SECOND) /* a link whose hello is not answered by then is made anew */

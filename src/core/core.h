@@ -315,6 +315,8 @@ void zn_peer_tick(struct zn_mesh *m, int peer);
 /* We were not run for gap_us: nobody else is to blame for that time. */
 void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us);
 void zn_peer_heard(struct zn_mesh *m, int peer);
+/* A request left for it: it is pinged soon if it stays silent. */
+void zn_peer_asked(struct zn_mesh *m, int peer);
 void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg);
 void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg);
 void zn_peer_hello_again(struct zn_mesh *m, int peer);

@@ -5,7 +5,8 @@
  *
  * Two things are kept apart. The greeting is about our link: NO_LINK, ASKED (our hello is out), DONE
  * (theirs has come: requests may leave). The state is what the user sees: connecting, up, down.
- * Good path: link up, hello out, hello in, up; then a ping for each ZN_PING_US without traffic.
+ * Good path: link up, hello out, hello in, up; then a ping whenever nothing was heard for ZN_PING_US
+ * while an answer is due, or for the longer idle interval.
  *
  * Down means: the connection failed, or nothing was heard on our link for ZN_SILENT_US though we
  * asked, or it said bye. A lost connection alone is "connecting": the next try tells within a moment.
@@ -61,6 +62,26 @@ static bool waits_for_pong(const struct zn_peer *p)
     return p->pinging && p->heard_us <= p->asked_us;
 }
 
+/* A mesh has n * (n - 1) links. Those that are idle share a fixed number of pings, or a large mesh
+ * would do nothing else. */
+static uint64_t idle_interval_us(const struct zn_mesh *m)
+{
+    uint64_t share_us = (uint64_t)m->n * (m->n - 1) * ZN_SECOND / ZN_IDLE_PINGS_PER_SECOND;
+    return share_us > ZN_PING_US ? share_us : ZN_PING_US;
+}
+
+/* A request is out: whether it will be answered must show soon. */
+static bool is_busy(const struct zn_peer *p) { return p->flight.n + p->queue.n > 0; }
+
+/* Idle peers are pinged together, so that one wake-up serves several. */
+static uint64_t ping_at_us(const struct zn_mesh *m, const struct zn_peer *p)
+{
+    uint64_t idle_us = idle_interval_us(m), together_us = idle_us / 8;
+    if (is_busy(p) || idle_us == ZN_PING_US)
+        return p->heard_us + ZN_PING_US;
+    return (p->heard_us + idle_us) / together_us * together_us;
+}
+
 /* The original program is not pinged: a request is what it answers. */
 void zn_peer_update_timer(struct zn_mesh *m, int peer)
 {
@@ -76,8 +97,15 @@ void zn_peer_update_timer(struct zn_mesh *m, int peer)
         return;
     }
     bool waits = waits_for_pong(p);
-    zn_timer_set(&m->heap, &p->timer,
-                 waits ? p->asked_us + ZN_SILENT_US : p->heard_us + ZN_PING_US);
+    zn_timer_set(&m->heap, &p->timer, waits ? p->asked_us + ZN_SILENT_US : ping_at_us(m, p));
+}
+
+void zn_peer_asked(struct zn_mesh *m, int peer)
+{
+    struct zn_peer *p = &m->peers[peer];
+    uint64_t at_us = m->now_us + ZN_PING_US;
+    if (p->timer.at_us > at_us && zn_timer_is_set(&p->timer) && !waits_for_pong(p))
+        zn_timer_set(&m->heap, &p->timer, at_us);
 }
 
 static void greeting_move(struct zn_mesh *m, int peer, enum zn_greeting to)
@@ -381,7 +409,8 @@ static void ping(struct zn_mesh *m, int peer)
 static void silent(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
-    bool lives = p->in_connection != 0 && m->now_us - p->in_heard_us < ZN_SILENT_US;
+    uint64_t since_us = p->state == ZMQNET_DOWN ? p->since_us : p->asked_us;
+    bool lives = p->in_connection != 0 && p->in_heard_us > since_us;
     if (lives) {
         link_reset(m, peer, ZN_WHY_SILENT);
         return;
@@ -410,7 +439,7 @@ void zn_peer_tick(struct zn_mesh *m, int peer)
     uint64_t quiet_us = m->now_us - p->heard_us;
     if (p->greeting == ZN_GREET_ASKED)
         link_reset(m, peer, ZN_WHY_NO_HELLO);
-    else if (!waits_for_pong(p) && quiet_us >= ZN_PING_US)
+    else if (!waits_for_pong(p) && m->now_us >= ping_at_us(m, p))
         ping(m, peer);
     else if (waits_for_pong(p) && quiet_us >= ZN_SILENT_US)
         silent(m, peer);

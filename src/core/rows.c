@@ -151,6 +151,7 @@ void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer)
     t->not_run = false;
     if (p->original)
         zn_original_asked(m, peer);
+    zn_peer_asked(m, peer);
     if (t->sends < UINT16_MAX)
         t->sends++;
     if (t->sends > 1) {

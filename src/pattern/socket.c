@@ -4,7 +4,11 @@
  * dead host. Each socket belongs to the loop's thread.
  *
  * No ZMTP heartbeats: they would cut the connection of a stopped process, and what it answers when
- * it goes on would be lost. Liveness is core's ping. TCP_MAXRT and keepalive find dead hosts.
+ * it goes on would be lost. Liveness is core's ping. On a link it is also what TCP_MAXRT needs to
+ * find a dead host: something unacknowledged. A bound socket says nothing by itself, so there TCP's
+ * keepalive asks. Linux counts TCP_MAXRT from the last segment heard, so it must be longer than the
+ * keepalive's idle time and some probes: or else the first probe that is lost, as happens when
+ * thousands are due at once, ends a healthy connection.
  *
  * MAXMSGSIZE is far above what is allowed, because a frame above it costs the connection without a
  * trace that could be counted; what is between the two is counted and dropped by the reader.
@@ -32,12 +36,16 @@ static const struct option common_options[] = {
     {ZMQ_RCVHWM, ZN_SOCKET_RECEIVE_FRAMES},
     {ZMQ_HANDSHAKE_IVL, 2000},
     {ZMQ_CONNECT_TIMEOUT, 1000},
-    {ZMQ_TCP_MAXRT, 3000},
-    {ZMQ_TCP_KEEPALIVE, 1},
-    {ZMQ_TCP_KEEPALIVE_IDLE, 5},
-    {ZMQ_TCP_KEEPALIVE_INTVL, 1},
-    {ZMQ_TCP_KEEPALIVE_CNT, 3},
     {ZMQ_BACKLOG, 512},
+};
+
+static const struct option link_options[] = {
+    {ZMQ_TCP_MAXRT, 3000},
+};
+
+static const struct option bound_options[] = {
+    {ZMQ_TCP_MAXRT, 60000},        {ZMQ_TCP_KEEPALIVE, 1},     {ZMQ_TCP_KEEPALIVE_IDLE, 30},
+    {ZMQ_TCP_KEEPALIVE_INTVL, 10}, {ZMQ_TCP_KEEPALIVE_CNT, 3},
 };
 
 size_t zn_frame_max(size_t message_max)
@@ -53,13 +61,29 @@ void zn_socket_set_int(void *s, int option, int value)
     (void)rc;
 }
 
+static bool is_bound(int type)
+{
+    return type == ZMQ_ROUTER || type == ZMQ_XPUB || type == ZMQ_PULL;
+}
+
+static void set_options(void *s, const struct option *options, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        zn_socket_set_int(s, options[i].name, options[i].value);
+}
+
+#define SET_OPTIONS(s, table) set_options(s, table, sizeof(table) / sizeof(table)[0])
+
 int zn_socket_make(void *context, int type, size_t message_max, bool ipv6, void **out)
 {
     void *s = zmq_socket(context, type);
     if (!s)
         return errno == EMFILE ? ZMQNET_ENOFILE : ZMQNET_ENOMEM;
-    for (size_t i = 0; i < sizeof common_options / sizeof common_options[0]; i++)
-        zn_socket_set_int(s, common_options[i].name, common_options[i].value);
+    SET_OPTIONS(s, common_options);
+    if (is_bound(type))
+        SET_OPTIONS(s, bound_options);
+    else
+        SET_OPTIONS(s, link_options);
     zn_socket_set_int(s, ZMQ_IPV6, ipv6);
     int64_t cut_bytes = (int64_t)(2 * (message_max + ZN_BODY_OVERHEAD) + ZN_BATCH_BYTES_MAX);
     int rc = zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &cut_bytes, sizeof cut_bytes);

@@ -49,6 +49,7 @@ static void full_table_of_broadcasts_check(int n, struct zn_mesh_config config)
         drive_call(d, (struct zn_call_spec){.timeout_us = 60 * ZN_SECOND, .progress = true});
         drive_answer(d, 0, NULL);
     }
+    drive_flush(d);
     drive_for(d, 2 * ZN_SILENT_US);
     for (int p = 1; p < n; p++)
         assert_int_equal(d->m->peers[p].state, ZMQNET_DOWN);

@@ -80,6 +80,50 @@ static void silence_takes_a_peer_down_and_a_byte_brings_it_back(void **state)
     drive_close(&d);
 }
 
+/* The larger the mesh, the more seldom is each link pinged; a peer that owes an answer is at once. */
+static void idle_peers_are_pinged_seldom_and_busy_ones_soon(void **state)
+{
+    (void)state;
+    struct driver *d = drive_open(64, 0, (struct zn_mesh_config){.calls_max = 8});
+    uint64_t idle_us = 64 * 63 * ZN_SECOND / ZN_IDLE_PINGS_PER_SECOND;
+    drive_greet_all(d);
+    drive_for(d, 4 * idle_us);
+    size_t pings = d->sent[ZN_PING];
+    assert_in_range(pings, 3 * 63, 5 * 63);
+    d->alive = 0;
+    drive_ask(d, 1);
+    drive_flush(d);
+    drive_for(d, ZN_PING_US);
+    assert_in_range(d->sent[ZN_PING], pings + 1, pings + 63 / 2);
+    drive_for(d, ZN_SILENT_US);
+    assert_state(d, ZMQNET_DOWN, ZN_WHY_SILENT);
+    drive_for(d, idle_us + ZN_SILENT_US);
+    assert_int_equal(d->m->peers[63].state, ZMQNET_DOWN);
+    drive_close(&d);
+}
+
+/* It asks us on its own connection, and does not answer on ours: the link is made anew. */
+static void silent_peer_that_talks_to_us_gets_a_new_link(void **state)
+{
+    (void)state;
+    struct driver *d = drive_open(16, 0, (struct zn_mesh_config){.calls_max = 8});
+    drive_greet_all(d);
+    drive_hello_from(d, ROUTE_B, 1, life_of(1));
+    d->alive = 0;
+    drive_ask(d, 1);
+    drive_flush(d);
+    drive_for(d, ZN_PING_US + ZN_SILENT_US);
+    assert_state(d, ZMQNET_DOWN, ZN_WHY_SILENT);
+    assert_int_equal(d->resets, 0);
+    struct zn_msg ping = drive_msg(ZN_BOUNCE, ZN_PING, "r1");
+    ping.life = life_of(1);
+    drive_for(d, 1);
+    drive_route_msg(d, ROUTE_B, ping);
+    drive_for(d, ZN_SILENT_US);
+    assert_int_equal(d->resets, 1);
+    drive_close(&d);
+}
+
 /* The process was stopped for a minute: that is not the peer's silence. */
 static void our_own_pause_is_nobody_elses_silence(void **state)
 {
@@ -306,6 +350,8 @@ int main(void)
         cmocka_unit_test(link_and_hello_move_the_state),
         cmocka_unit_test(hello_that_is_not_answered_costs_the_link),
         cmocka_unit_test(silence_takes_a_peer_down_and_a_byte_brings_it_back),
+        cmocka_unit_test(idle_peers_are_pinged_seldom_and_busy_ones_soon),
+        cmocka_unit_test(silent_peer_that_talks_to_us_gets_a_new_link),
         cmocka_unit_test(our_own_pause_is_nobody_elses_silence),
         cmocka_unit_test(wrong_hello_answers_are_refused),
         cmocka_unit_test(hello_that_was_not_taken_is_said_again),
