@@ -5,7 +5,7 @@
  * Owned by whoever owns the table that it indexes; no locks. The entries are the owner's own slot
  * numbers, so an index can never be fuller than its table and put cannot fail.
  *
- * Invariants: a slot is on exactly one chain, or not used. A link is a slot number plus one, so that
+ * Invariants: a slot is on exactly one chain, or on none. A link is a slot number plus one, so that
  * memory of zeros is an empty index, and pages of it that are never used are never touched. There
  * are at least as many chains as slots, so a chain holds one slot on average. The keys of requests
  * come from strangers: they are hashed under a secret seed, so that nobody can choose keys that all
@@ -19,10 +19,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static uint32_t *head_of(const struct zn_index *x, uint64_t a, uint64_t b)
+static uint32_t chain_of(const struct zn_index *x, uint64_t a, uint64_t b)
 {
-    const uint64_t pair[2] = {a, b};
-    return &x->heads[zn_hash_bytes(x->key, pair, sizeof pair) & (x->heads_n - 1)];
+    return (uint32_t)zn_hash_pair(x->key, a, b) & (x->heads_n - 1);
 }
 
 int zn_index_init(struct zn_index *x, uint32_t slots_max, uint64_t seed)
@@ -54,7 +53,7 @@ void zn_index_free(struct zn_index *x)
 
 uint32_t zn_index_find(const struct zn_index *x, uint64_t a, uint64_t b)
 {
-    uint32_t link = *head_of(x, a, b);
+    uint32_t link = x->heads[chain_of(x, a, b)];
     while (link != 0 && (x->slots[link - 1].a != a || x->slots[link - 1].b != b))
         link = x->slots[link - 1].next;
     return link == 0 ? ZN_INDEX_NONE : link - 1;
@@ -62,21 +61,22 @@ uint32_t zn_index_find(const struct zn_index *x, uint64_t a, uint64_t b)
 
 void zn_index_put(struct zn_index *x, uint32_t slot, uint64_t a, uint64_t b)
 {
-    assert(slot < x->slots_max && !x->slots[slot].used);
-    uint32_t *head = head_of(x, a, b);
-    x->slots[slot] = (struct zn_index_slot){.a = a, .b = b, .next = *head, .used = true};
-    *head = slot + 1;
+    assert(slot < x->slots_max && x->slots[slot].home == 0);
+    uint32_t chain = chain_of(x, a, b);
+    x->slots[slot] =
+        (struct zn_index_slot){.a = a, .b = b, .next = x->heads[chain], .home = chain + 1};
+    x->heads[chain] = slot + 1;
 }
 
 void zn_index_del(struct zn_index *x, uint32_t slot)
 {
-    assert(slot < x->slots_max && x->slots[slot].used);
+    assert(slot < x->slots_max && x->slots[slot].home != 0);
     struct zn_index_slot *s = &x->slots[slot];
-    uint32_t *link = head_of(x, s->a, s->b);
+    uint32_t *link = &x->heads[s->home - 1];
     while (*link != slot + 1) {
         assert(*link != 0);
         link = &x->slots[*link - 1].next;
     }
     *link = s->next;
-    s->used = false;
+    s->home = 0;
 }

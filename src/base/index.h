@@ -2,7 +2,6 @@
 #ifndef ZN_BASE_INDEX_H
 #define ZN_BASE_INDEX_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #define ZN_INDEX_NONE UINT32_MAX
@@ -10,7 +9,7 @@
 struct zn_index_slot {
     uint64_t a, b;
     uint32_t next; /* in its chain, plus one; 0: the last one */
-    bool used;
+    uint32_t home; /* the chain that it is on, plus one; 0: on none */
 };
 
 /* From a pair of keys to a slot number of the owner's table. Its memory is fixed at init. */

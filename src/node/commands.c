@@ -4,7 +4,10 @@
  *
  * A push into an empty ring wakes the loop; into one that is not empty it does not, since the wake-up
  * of the first is still on its way or the loop is popping: many calls cost one system call. Memory is
- * bounded by ZN_COMMANDS_MAX and ZN_COMMAND_BYTES_MAX.
+ * bounded by ZN_COMMANDS_MAX and ZN_COMMAND_BYTES_MAX. An empty ring begins at its first slot again: a
+ * loop that keeps up uses the same few cache lines for ever.
+ *
+ * The loop looks before it locks. What it may miss so is a command whose wake-up is still to come.
  */
 #include "node/commands.h"
 
@@ -78,22 +81,16 @@ int zn_commands_push(struct zn_commands *c, const struct zn_command *command, bo
 
 bool zn_commands_pop(struct zn_commands *c, struct zn_command *out)
 {
+    if (!zn_commands_waiting(c))
+        return false;
     pthread_mutex_lock(&c->lock);
     bool any = c->n > 0;
     if (any) {
         *out = c->ring[c->head];
-        c->head = (c->head + 1) % ZN_COMMANDS_MAX;
         c->n--;
+        c->head = c->n > 0 ? (c->head + 1) % ZN_COMMANDS_MAX : 0;
         c->bytes -= zn_blob_bytes(out->body);
     }
-    pthread_mutex_unlock(&c->lock);
-    return any;
-}
-
-bool zn_commands_waiting(struct zn_commands *c)
-{
-    pthread_mutex_lock(&c->lock);
-    bool any = c->n > 0;
     pthread_mutex_unlock(&c->lock);
     return any;
 }
@@ -117,6 +114,8 @@ void zn_commands_stop(struct zn_commands *c, uint32_t grace_ms)
 
 bool zn_commands_stopping(struct zn_commands *c, uint32_t *grace_ms)
 {
+    if (!atomic_load(&c->stopping))
+        return false;
     pthread_mutex_lock(&c->lock);
     bool stopping = c->stopping;
     *grace_ms = c->grace_ms;

@@ -7,6 +7,7 @@
 #define ZN_NODE_COMMANDS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,12 +30,13 @@ struct zn_command {
 struct zn_commands {
     pthread_mutex_t lock;
     struct zn_command *ring; /* ZN_COMMANDS_MAX */
-    uint32_t head, n;
+    uint32_t head;
+    atomic_uint n; /* changed under the lock; the loop looks at it without */
     size_t bytes;
-    bool stopping;     /* takes answers only, so that what is open can be finished */
-    bool closed;       /* takes no more: the loop has ended */
-    uint32_t grace_ms; /* of the stop */
-    int wake_fd;       /* eventfd, owned */
+    atomic_bool stopping; /* takes answers only, so that what is open can be finished; as n */
+    bool closed;          /* takes no more: the loop has ended */
+    uint32_t grace_ms;    /* of the stop */
+    int wake_fd;          /* eventfd, owned */
 };
 
 /* Returns 0, ZMQNET_ENOMEM, ZMQNET_ESYSTEM. */
@@ -47,7 +49,7 @@ int zn_commands_push(struct zn_commands *c, const struct zn_command *command, bo
 
 /* From the loop. pop: false if there is none. shut: no push succeeds any more. */
 bool zn_commands_pop(struct zn_commands *c, struct zn_command *out);
-bool zn_commands_waiting(struct zn_commands *c);
+static inline bool zn_commands_waiting(struct zn_commands *c) { return atomic_load(&c->n) > 0; }
 void zn_commands_shut(struct zn_commands *c);
 /* From any thread: take no new calls from now on. Only the first counts. */
 void zn_commands_stop(struct zn_commands *c, uint32_t grace_ms);

@@ -146,6 +146,8 @@ static void the_hash_is_siphash_1_3(void **state)
     assert_int_equal(zn_hash_bytes(zero, in, 7), 0x2f098ab0c751325au);
     assert_int_equal(zn_hash_bytes(zero, in, 8), 0xead411e67ebe2eeau);
     assert_int_equal(zn_hash_bytes(zero, in, 23), 0x37332b1389daa4ffu);
+    const uint64_t pair[2] = {0x0123456789abcdefu, 42};
+    assert_int_equal(zn_hash_pair(key, pair[0], pair[1]), zn_hash_bytes(key, pair, sizeof pair));
     for (size_t n = 0; n <= sizeof in; n++) {
         seen[n] = zn_hash_bytes(key, in, n);
         for (size_t i = 0; i < n; i++)
