@@ -53,18 +53,14 @@ static int body_copy(const zmqnet_node *node, const void *body, size_t bytes, st
 
 static struct zn_pending *pending_new(const struct zmqnet_call *call, zmqnet_done done, void *arg)
 {
-    struct zn_pending *p = calloc(1, sizeof *p);
+    struct zn_pending *p = malloc(sizeof *p);
     if (!p)
         return NULL;
-    p->spare = zn_receipt_spare();
-    if (!p->spare) {
-        free(p);
-        return NULL;
-    }
     p->done = done;
     p->arg = arg;
     p->progress = call ? call->progress : NULL;
     p->progress_arg = call ? call->progress_arg : NULL;
+    p->got_status = NULL;
     return p;
 }
 
@@ -85,8 +81,6 @@ static int submit(zmqnet_node *node, struct zn_call_spec *spec, const void *body
                          : ZMQNET_ENOMEM;
     if (rc == 0)
         return 0;
-    if (command.pending)
-        zmqnet_receipt_free(&command.pending->spare);
     free(command.pending);
     zn_blob_drop(&command.body);
     return rc;

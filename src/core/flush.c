@@ -270,12 +270,15 @@ int zn_flush(struct zn_mesh *m)
 {
     bool more = false;
     for (int p = 0; p < (int)m->n; p++) {
+        struct zn_answers *answers = &m->peers[p].answers;
         m->peers[p].frame_n = 0;
         if (m->sendable & zn_bit(p))
             flush_requests(m, p);
-        flush_answers(m, &m->peers[p].answers);
-        more = more || m->peers[p].answers.head != ZN_NONE;
+        if (answers->head != ZN_NONE)
+            flush_answers(m, answers);
+        more = more || answers->head != ZN_NONE;
     }
-    flush_answers(m, &m->client_answers);
+    if (m->client_answers.head != ZN_NONE)
+        flush_answers(m, &m->client_answers);
     return more || m->sendable != 0 || m->client_answers.head != ZN_NONE;
 }

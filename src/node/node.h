@@ -35,14 +35,15 @@ enum zn_node_state {
     ZN_NODE_STATES
 };
 
-/* What a call of the user waits for: lives from the call to its completion. */
+/* What a call of the user waits for: lives from the call to its completion. A block of malloc() for
+ * calls that end in a receipt: if there is no memory for that it becomes the receipt itself. */
 struct zn_pending {
+    zmqnet_receipt spare; /* first, so that the block is freed as a receipt */
     zmqnet_done done;
     void *arg;
     zmqnet_progress progress;
     void *progress_arg;
     void (*got_status)(struct zn_pending *p, int rc, zmqnet_status *status, const char *why);
-    zmqnet_receipt *spare; /* what is given if there is no memory for the real one */
 };
 
 struct zmqnet_node {
@@ -113,8 +114,6 @@ void zn_node_done(zmqnet_node *node, struct zn_pending *p, const struct zn_done 
 void zn_node_progress(zmqnet_node *node, const struct zn_pending *p, struct zmqnet_id id,
                       const struct zn_row *row);
 zmqnet_status *zn_status_copy(const zmqnet_status *from);
-/* The spare of a pending call; NULL: out of memory. Free with zmqnet_receipt_free(). */
-zmqnet_receipt *zn_receipt_spare(void);
 
 /* notes.c */
 void zn_node_note(zmqnet_node *node, const struct zn_note *note);

@@ -3,11 +3,13 @@
  * What the user gets: core's results copied out of its tables. A receipt or a status is one block of
  * memory with its strings behind it, so that one free() ends it.
  *
- * A call that is complete is always reported: if there is no memory for its receipt the spare one,
- * taken when the call was accepted, says so.
+ * A call that is complete is always reported: if there is no memory for its receipt, the block that
+ * stood for it since it was accepted becomes one that says so.
  */
 #include "node/node.h"
 
+#include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,15 +35,15 @@ static const char *put_text(struct room *room, const char *text)
 
 /* ---- receipts ---- */
 
-zmqnet_receipt *zn_receipt_spare(void)
+static zmqnet_receipt *receipt_of_no_memory(struct zn_pending *p)
 {
-    zmqnet_receipt *r = calloc(1, sizeof *r);
-    if (!r)
-        return NULL;
-    r->status = ZMQNET_ENOMEM;
-    r->via = "";
-    r->why = zmqnet_error_text(ZMQNET_ENOMEM);
-    return r;
+    static_assert(offsetof(struct zn_pending, spare) == 0, "free() of the one frees the other");
+    p->spare = (zmqnet_receipt){
+        .status = ZMQNET_ENOMEM,
+        .via = "",
+        .why = zmqnet_error_text(ZMQNET_ENOMEM),
+    };
+    return &p->spare;
 }
 
 static struct zmqnet_row row_of(const struct zn_row *r, struct room *room)
@@ -94,15 +96,14 @@ static zmqnet_receipt *receipt_of(const zmqnet_node *node, const struct zn_done 
 
 static void done_receipt(zmqnet_node *node, struct zn_pending *p, const struct zn_done *d)
 {
+    zmqnet_done done = p->done;
+    void *arg = p->arg;
     zmqnet_receipt *r = receipt_of(node, d);
-    if (r) {
-        zmqnet_receipt_free(&p->spare);
-    } else {
-        r = p->spare;
-        p->spare = NULL;
-    }
-    p->done(node, r, p->arg);
-    free(p);
+    if (r)
+        free(p);
+    else
+        r = receipt_of_no_memory(p);
+    done(node, r, arg);
 }
 
 static void done_status(struct zn_pending *p, const struct zn_done *d)
