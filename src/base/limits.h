@@ -21,6 +21,8 @@
 #define ZN_MESSAGE_MAX_MAX (64u << 20)
 #define ZN_WHY_MAX 200 /* text of a cause, as it crosses the wire */
 #define ZN_PATTERN_NAME_MAX 16
+#define ZN_ENDPOINT_MAX (ZN_HOST_MAX + 15) /* "tcp://[" host "]:65535" */
+#define ZN_STATUS_COUNTERS_MAX 256
 /* What a message takes beside its bodies, at most: two names, a text, the lives of all replicas. */
 #define ZN_MESSAGE_HEAD_MAX 1024
 #define ZN_ROW_HEAD_MAX 320

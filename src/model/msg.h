@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A message in memory: what core reads and writes, and what wire.c turns into bytes and back.
+ * A message in memory: what core reads and writes, and what model/wire.h turns into bytes and back.
  * Everything that it points to is borrowed: from the decoder, from core's tables, or from a blob.
  */
 #ifndef ZN_MODEL_MSG_H
