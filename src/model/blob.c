@@ -16,17 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct zn_blob *blob_new(size_t room, size_t bytes)
-{
-    struct zn_blob *b = room > SIZE_MAX - sizeof *b ? NULL : malloc(sizeof *b + room);
-    if (!b)
-        return NULL;
-    atomic_init(&b->refs, 1);
-    b->bytes = bytes;
-    b->data = (uint8_t *)(b + 1);
-    return b;
-}
-
 int zn_blob_copy(const void *data, size_t bytes, struct zn_blob **out)
 {
     *out = NULL;
@@ -41,18 +30,13 @@ int zn_blob_copy(const void *data, size_t bytes, struct zn_blob **out)
 int zn_blob_make(size_t bytes, struct zn_blob **out)
 {
     assert(bytes > 0);
-    *out = blob_new(bytes, bytes);
-    return *out ? 0 : ZMQNET_ENOMEM;
-}
-
-int zn_blob_adopt(void *data, size_t bytes, struct zn_blob **out)
-{
-    assert(data);
-    /* With a byte of room, the address behind the struct is never that of other memory. */
-    *out = blob_new(1, bytes);
-    if (!*out)
+    struct zn_blob *b = bytes > SIZE_MAX - sizeof *b ? NULL : malloc(sizeof *b + bytes);
+    *out = b;
+    if (!b)
         return ZMQNET_ENOMEM;
-    (*out)->data = data;
+    atomic_init(&b->refs, 1);
+    b->bytes = bytes;
+    b->data = (uint8_t *)(b + 1);
     return 0;
 }
 
@@ -73,9 +57,6 @@ void zn_blob_drop(struct zn_blob **b)
         return;
     unsigned before = atomic_fetch_sub_explicit(&blob->refs, 1, memory_order_acq_rel);
     assert(before > 0);
-    if (before > 1)
-        return;
-    if (blob->data != (uint8_t *)(blob + 1))
-        free(blob->data);
-    free(blob);
+    if (before == 1)
+        free(blob);
 }

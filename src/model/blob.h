@@ -14,16 +14,13 @@
 struct zn_blob {
     atomic_uint refs;
     size_t bytes;
-    uint8_t *data; /* directly behind this struct, or taken over by zn_blob_adopt() */
+    uint8_t *data; /* of a blob on the heap directly behind this struct; the blob owns it */
 };
 
 /* A copy of `bytes` bytes, with one reference. *out is NULL if bytes is 0. Returns 0, ZMQNET_ENOMEM. */
 int zn_blob_copy(const void *data, size_t bytes, struct zn_blob **out);
 /* Room for `bytes` > 0 bytes, to be filled before it is shared. Returns 0, ZMQNET_ENOMEM. */
 int zn_blob_make(size_t bytes, struct zn_blob **out);
-/* Take over memory from malloc(); it is freed with the blob. On failure it stays the caller's.
- * Returns 0, ZMQNET_ENOMEM. */
-int zn_blob_adopt(void *data, size_t bytes, struct zn_blob **out);
 
 /* One more reference; returns its argument. NULL is allowed. */
 struct zn_blob *zn_blob_ref(struct zn_blob *b);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Holds blobs: copies, adopted memory, empty ones, and references dropped by several threads at
+ * Holds blobs: copies, empty ones, and references dropped by several threads at
  * once. That the memory goes exactly once is seen by the address and thread sanitizers.
  */
 #include <setjmp.h>
@@ -12,7 +12,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "model/blob.h"
 #include "zmqnet.h"
@@ -53,17 +52,6 @@ static void last_reference_frees(void **state)
     zn_blob_drop(&b);
     assert_memory_equal(zn_blob_data(other), "abc", 3);
     zn_blob_drop(&other);
-}
-
-static void adopted_memory_is_not_copied(void **state)
-{
-    (void)state;
-    char *memory = strdup("taken over");
-    struct zn_blob *b;
-    assert_non_null(memory);
-    assert_int_equal(zn_blob_adopt(memory, 10, &b), 0);
-    assert_ptr_equal(zn_blob_data(b), memory);
-    zn_blob_drop(&b);
 }
 
 static void too_much_memory_is_an_error(void **state)
@@ -107,11 +95,8 @@ static void threads_share(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(copy_is_independent),
-        cmocka_unit_test(empty_is_null),
-        cmocka_unit_test(last_reference_frees),
-        cmocka_unit_test(adopted_memory_is_not_copied),
-        cmocka_unit_test(too_much_memory_is_an_error),
+        cmocka_unit_test(copy_is_independent),  cmocka_unit_test(empty_is_null),
+        cmocka_unit_test(last_reference_frees), cmocka_unit_test(too_much_memory_is_an_error),
         cmocka_unit_test(threads_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
