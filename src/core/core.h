@@ -3,7 +3,9 @@
  * The tables of the mesh, shared by the files of core/ and by nobody else.
  *
  *   mesh.c     open, close, the dispatcher of events
- *   peer.c     what is known of each peer: hello, pings, state
+ *   peer.c     the state of each peer, and what its link does to it
+ *   hello.c    hello and bye: who is there, in which life
+ *   detector.c does it answer: pings, silence
  *   table.c    the request table: slots, and what gives way when it is full
  *   call.c     how a call begins, and whom it goes to
  *   reply.c    what comes back
@@ -306,33 +308,48 @@ void zn_count_bad(struct zn_mesh *m, enum zn_counter c, int peer);
 /* peer.c */
 void zn_peer_open(struct zn_mesh *m, int peer);
 void zn_peer_want(struct zn_mesh *m, int peer);
-void zn_peer_link_up(struct zn_mesh *m, int peer);
-void zn_peer_writable(struct zn_mesh *m, int peer);
-void zn_peer_link_lost(struct zn_mesh *m, int peer);
-void zn_peer_link_failed(struct zn_mesh *m, int peer, enum zn_why why);
-void zn_peer_link_gap(struct zn_mesh *m, int peer);
-void zn_peer_tick(struct zn_mesh *m, int peer);
-/* We were not run for gap_us: nobody else is to blame for that time. */
-void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us);
-void zn_peer_heard(struct zn_mesh *m, int peer);
-/* A request left for it: it is pinged soon if it stays silent. */
-void zn_peer_asked(struct zn_mesh *m, int peer);
-void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg);
-void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg);
-void zn_peer_hello_again(struct zn_mesh *m, int peer);
-/* A hello, ping or bye that came on our port. */
-void zn_peer_hello_asked(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg);
-void zn_peers_say_bye(struct zn_mesh *m);
-void zn_peer_bye(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg);
+void zn_peer_move(struct zn_mesh *m, int peer, enum zmqnet_state to, enum zn_why why);
+void zn_peer_down(struct zn_mesh *m, int peer, enum zn_why why);
 /* The text of a cause that is about a peer; -1: about none that is known. */
 const char *zn_peer_cause(const struct zn_mesh *m, int peer, enum zn_why why);
 /* In lock step: is a hello or ping out that a request would make us lose the answer of? */
 bool zn_peer_is_asked(const struct zn_mesh *m, int peer);
-void zn_peer_update_timer(struct zn_mesh *m, int peer);
+void zn_peer_link_up(struct zn_mesh *m, int peer);
+void zn_peer_link_lost(struct zn_mesh *m, int peer);
+void zn_peer_link_failed(struct zn_mesh *m, int peer, enum zn_why why);
+void zn_peer_link_gap(struct zn_mesh *m, int peer);
+void zn_peer_writable(struct zn_mesh *m, int peer);
+/* Give up this link: what it is worth has been seen. */
+void zn_peer_reset_link(struct zn_mesh *m, int peer, enum zn_why why);
 /* What answers our hello there is none that we can work with. */
 void zn_peer_refuse_link(struct zn_mesh *m, int peer, enum zn_why fault);
 /* Its hello, of whatever kind, has come. */
 void zn_peer_greeted(struct zn_mesh *m, int peer, uint64_t life);
+
+/* hello.c */
+void zn_peer_say_hello(struct zn_mesh *m, int peer);
+/* It has lost our hello. */
+void zn_peer_hello_again(struct zn_mesh *m, int peer);
+void zn_peer_hello_answer(struct zn_mesh *m, int peer, const struct zn_msg *msg);
+/* A hello or bye that came on our port. */
+void zn_peer_hello_asked(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg);
+void zn_peer_bye(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg);
+void zn_peers_say_bye(struct zn_mesh *m);
+/* The rival that waits, if there is one, is the peer, or is not. */
+void zn_peer_rival_accept(struct zn_mesh *m, int peer);
+void zn_peer_rival_refuse(struct zn_mesh *m, int peer);
+
+/* detector.c */
+void zn_peer_update_timer(struct zn_mesh *m, int peer);
+void zn_peer_tick(struct zn_mesh *m, int peer);
+void zn_peer_ping(struct zn_mesh *m, int peer);
+void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg);
+void zn_peer_rtt_sample(struct zn_peer *p, uint64_t rtt_us);
+void zn_peer_heard(struct zn_mesh *m, int peer);
+/* A request left for it: it is pinged soon if it stays silent. */
+void zn_peer_asked(struct zn_mesh *m, int peer);
+/* We were not run for gap_us: nobody else is to blame for that time. */
+void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us);
 
 /* original.c */
 /* A message without a kind on our link. */
