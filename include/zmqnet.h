@@ -227,9 +227,18 @@ enum zmqnet_level { ZMQNET_DEBUG, ZMQNET_INFO, ZMQNET_WARN, ZMQNET_ERROR };
 /* One log record: `id` is listed in docs/events.md ("peer.down"), `text` is "key=value ...". */
 typedef void (*zmqnet_log)(enum zmqnet_level level, const char *id, const char *text, void *arg);
 
-enum zmqnet_state { ZMQNET_CONNECTING = 1, ZMQNET_UP, ZMQNET_DOWN, ZMQNET_LOCAL };
+/* What a replica knows of another one. Requests are sent to one that is up, slow or suspect alike; to
+ * one that is down they are not. */
+enum zmqnet_state {
+    ZMQNET_CONNECTING = 1, /* no connection, or nobody has said hello on it yet */
+    ZMQNET_UP,
+    ZMQNET_DOWN,
+    ZMQNET_LOCAL,   /* the replica itself */
+    ZMQNET_SLOW,    /* it answers, but later than it used to */
+    ZMQNET_SUSPECT, /* its answer is overdue: it turns out slow, or down */
+};
 
-/* "connecting", "up", "down", "self"; "?" for anything else. Static text. */
+/* "connecting", "up", "down", "self", "slow", "suspect"; "?" for anything else. Static text. */
 ZMQNET_API const char *zmqnet_state_name(enum zmqnet_state state);
 
 /* A thing that happened to the mesh. */
@@ -371,9 +380,9 @@ struct zmqnet_counter {
 struct zmqnet_peer_status {
     const char *name, *endpoint;
     enum zmqnet_state state;
-    uint64_t since_us;                    /* for how long it has been in this state */
-    const char *cause;                    /* why it is down; "" otherwise */
-    uint32_t rtt_us;                      /* smoothed; 0: not known */
+    uint64_t since_us; /* for how long it has been in this state */
+    const char *cause; /* why it is in this state; "" if there is no more to say */
+    uint32_t rtt_us;   /* of pings, smoothed; 0: not known */
     uint64_t queue_messages, queue_bytes; /* waiting here, not sent yet */
     uint64_t inflight;                    /* sent, not answered yet */
     uint64_t sent, acked, refused, unknown,

@@ -51,6 +51,8 @@ const char *zmqnet_state_name(enum zmqnet_state state)
     case ZMQNET_UP: return "up";
     case ZMQNET_DOWN: return "down";
     case ZMQNET_LOCAL: return "self";
+    case ZMQNET_SLOW: return "slow";
+    case ZMQNET_SUSPECT: return "suspect";
     }
     return "?";
 }

@@ -48,8 +48,26 @@
 /* Liveness and links. */
 #define ZN_PING_US (500 * ZN_MS)
 #define ZN_IDLE_PINGS_PER_SECOND 400 /* of all replicas of a mesh that has nothing else to say */
-#define ZN_SILENT_US                                                                               \
-    (3 * ZN_PING_US)                /* a peer that has not answered a ping for this long is down */
+/* A peer that was pinged may be silent for its patience, as long as its answers let expect between
+ * these two, before it is suspect, and so many times that long before it is down. */
+#define ZN_PATIENCE_MIN_US (500 * ZN_MS)
+#define ZN_PATIENCE_MAX_US (1500 * ZN_MS)
+#define ZN_DOWN_PATIENCES 3
+#define ZN_SILENT_US (ZN_DOWN_PATIENCES * ZN_PATIENCE_MIN_US) /* the soonest that it is down */
+/* One that was down by silence and is heard again has at least so many times the least patience,
+ * for so long. */
+#define ZN_RELAPSE_FACTOR 2
+#define ZN_RELAPSE_US (60 * ZN_SECOND)
+/* A peer is slow when it takes so many times its usual time to answer, and at least so long; usual is
+ * the mean of so many answers. */
+#define ZN_SLOW_FACTOR 4
+#define ZN_SLOW_MIN_US (50 * ZN_MS)
+#define ZN_RTT_HISTORY 256
+#define ZN_RTT_FEW 16
+#define ZN_PINGS_KEPT 4 /* whose pongs still tell how long they took */
+/* When our own loop is late by so much it is forgiven to the peers, and by so much, nothing is measured. */
+#define ZN_LATE_US (10 * ZN_MS)
+#define ZN_STALL_US (100 * ZN_MS)
 #define ZN_HELLO_US (2 * ZN_SECOND) /* a link whose hello is not answered by then is made anew */
 #define ZN_ORIGIN_KEEP_US (330 * ZN_SECOND)
 #define ZN_LAST_LOOK_US                                                                            \
@@ -82,6 +100,7 @@ static_assert(ZN_QUEUE_MESSAGES_MAX + ZN_WINDOW_MESSAGES_MAX < ZN_CALLS_MAX,
 static_assert(ZN_MESSAGE_HEAD_MAX > 8 * ZN_REPLICAS_MAX + 3 * ZN_NAME_MAX + ZN_WHY_MAX, "head");
 static_assert(ZN_ROW_HEAD_MAX > ZN_NAME_MAX + ZN_WHY_MAX, "row");
 static_assert(ZN_ROUTES_MAX >= 16 * ZN_ROUTES_SHARE, "no few connections take all routes");
+static_assert(ZN_RELAPSE_FACTOR * ZN_PATIENCE_MIN_US <= ZN_PATIENCE_MAX_US, "within the bounds");
 static_assert(ZN_BATCH_BYTES_MAX <= ZN_WINDOW_BYTES_MAX, "a batch fits the window");
 static_assert(ZN_BENCH_INFLIGHT_MAX <= ZN_WINDOW_MESSAGES_MAX, "an open message has been sent");
 

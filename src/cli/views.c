@@ -85,6 +85,11 @@ static void know_down(struct zn_view *view, const char *cause)
     view->why = view->cause;
 }
 
+static bool is_linked(enum zmqnet_state state)
+{
+    return state == ZMQNET_UP || state == ZMQNET_SLOW || state == ZMQNET_SUSPECT;
+}
+
 /* Look at the client's links. Returns whether all replicas have been asked. */
 static bool look(struct zn_views *v, uint64_t end_us)
 {
@@ -96,7 +101,7 @@ static bool look(struct zn_views *v, uint64_t end_us)
         struct zn_view *view = &v->views[i];
         int at = zmqnet_peers_find(v->peers, view->replica->name);
         const struct zmqnet_peer_status *link = &own->peers[at];
-        if (!view->asked && link->state == ZMQNET_UP)
+        if (!view->asked && is_linked(link->state))
             start_asking(view, end_us);
         else if (!view->asked && link->state == ZMQNET_DOWN && link->cause[0] != '\0')
             know_down(view, link->cause);
@@ -163,7 +168,7 @@ size_t zn_view_up(const struct zn_view *view)
     size_t up = 0;
     for (size_t i = 0; view->status != NULL && i < view->status->peers_n; i++) {
         enum zmqnet_state state = view->status->peers[i].state;
-        up += state == ZMQNET_UP || state == ZMQNET_LOCAL;
+        up += state == ZMQNET_UP || state == ZMQNET_SLOW || state == ZMQNET_LOCAL;
     }
     return up;
 }

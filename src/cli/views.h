@@ -39,7 +39,8 @@ int zn_views_open(struct zn_views *v, const struct zn_options *o);
 void zn_views_ask(struct zn_views *v, uint32_t timeout_ms);
 void zn_views_close(struct zn_views *v);
 
-/* How many replicas this one sees up, itself counted; 0 if it did not answer. */
+/* How many replicas this one sees up, itself counted; 0 if it did not answer. One that is slow counts,
+ * a suspect one does not: whether it is reached is not known. */
 size_t zn_view_up(const struct zn_view *view);
 /* Does it see every replica of its own peers file up, and these are not fewer than ours? */
 bool zn_view_is_whole(const struct zn_views *v, const struct zn_view *view);

@@ -50,18 +50,26 @@ void zn_call_begin(struct zn_mesh *m, const struct zn_call_spec *spec)
         zn_call_run(m, c);
 }
 
-/* A client without a fixed coordinator takes the replicas in turn, those that have said hello. */
-static void client_assign(struct zn_mesh *m, struct zn_call *c)
+/* In turn, and one that is slow or suspect only if no other is up; -1: none is. */
+static int client_choose(const struct zn_mesh *m, const struct zn_call *c)
 {
     uint32_t first = (uint32_t)(c->id.seq % m->n);
+    int other = -1;
     for (uint32_t i = 0; i < m->n; i++) {
         int p = (int)((first + i) % m->n);
-        if (m->peers[p].greeting != ZN_GREET_DONE || m->peers[p].state != ZMQNET_UP)
-            continue;
-        c->via = p;
-        zn_row_begin(m, c, p);
-        return;
+        if (m->peers[p].state == ZMQNET_UP)
+            return p;
+        if (other < 0 && zn_peer_is_up(&m->peers[p]))
+            other = p;
     }
+    return other;
+}
+
+static void client_assign(struct zn_mesh *m, struct zn_call *c)
+{
+    c->via = client_choose(m, c);
+    if (c->via >= 0)
+        zn_row_begin(m, c, c->via);
 }
 
 static void client_run(struct zn_mesh *m, struct zn_call *c)

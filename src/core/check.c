@@ -31,7 +31,7 @@ static void peer_check(const struct zn_mesh *m, int peer)
     list_check(m, &p->queue, peer, false);
     list_check(m, &p->flight, peer, true);
     assert(p->queue.n <= m->limits.calls_max && p->flight.n <= m->limits.calls_max);
-    assert(p->state != ZMQNET_UP || p->greeting == ZN_GREET_DONE);
+    assert(!zn_peer_is_up(p) || p->greeting == ZN_GREET_DONE);
     bool idle = p->original && p->greeting == ZN_GREET_DONE && !p->pinging;
     assert((p->greeting == ZN_GREET_NO_LINK || idle) == !zn_timer_is_set(&p->timer));
     bool sendable = (m->sendable & zn_bit(peer)) != 0;

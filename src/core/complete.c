@@ -144,7 +144,7 @@ static bool answers_to_come(struct zn_mesh *m, const struct zn_call *c)
 {
     for (int p = 0; p < (int)m->n; p++) {
         enum zn_row_state state = zn_call_track(m, c, p)->state;
-        if (state != ZN_ROW_IDLE && state != ZN_ROW_SETTLED && m->peers[p].state == ZMQNET_UP)
+        if (state != ZN_ROW_IDLE && state != ZN_ROW_SETTLED && zn_peer_is_up(&m->peers[p]))
             return true;
     }
     return false;

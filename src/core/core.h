@@ -5,7 +5,7 @@
  *   mesh.c     open, close, the dispatcher of events
  *   peer.c     the state of each peer, and what its link does to it
  *   hello.c    hello and bye: who is there, in which life
- *   detector.c does it answer: pings, silence
+ *   detector.c the failure detector: pings, how fast it answers, silence
  *   table.c    the request table: slots, and what gives way when it is full
  *   call.c     how a call begins, and whom it goes to
  *   reply.c    what comes back
@@ -166,6 +166,13 @@ enum zn_greeting {
     ZN_GREETINGS
 };
 
+/* How long a peer takes to answer a ping, or the first hello. */
+struct zn_rtt {
+    uint32_t smooth_us, vary_us;
+    uint32_t samples; /* at most ZN_RTT_HISTORY */
+    int64_t usual;    /* the mean of its history, times ZN_RTT_HISTORY */
+};
+
 struct zn_peer {
     const char *name;
     enum zmqnet_state state;
@@ -175,11 +182,15 @@ struct zn_peer {
     uint64_t since_us;
     uint64_t life;     /* learned from its hello on our link; 0: never */
     uint64_t heard_us; /* last traffic on our link */
-    uint64_t asked_us; /* our hello or the ping that is not answered yet */
+    uint64_t asked_us; /* our hello, or the ping since which nothing was heard */
     uint64_t ping_seq;
+    uint64_t pinged_us[ZN_PINGS_KEPT]; /* by ping_seq */
     bool pinging;
+    uint64_t measured_us;   /* the last pong */
+    uint64_t measured_from; /* pings before this one are no samples */
+    uint64_t returned_us;   /* heard again after it was down by silence; 0: never in this life */
+    struct zn_rtt rtt;
     bool asked_again; /* our hello is out once more, on a link that was greeted before */
-    uint32_t rtt_us;
     struct zn_timer timer;
 
     uint64_t noted_us;      /* when a hello of it was last logged */
@@ -252,6 +263,12 @@ struct zn_mesh {
 #define ZN_TAG_PEER 0x80000000u /* timers of peers; those of calls carry the slot */
 
 static inline bool zn_is_client(const struct zn_mesh *m) { return m->self < 0; }
+
+/* Can requests be sent to it? Slow and suspect ones are treated as if they were up. */
+static inline bool zn_peer_is_up(const struct zn_peer *p)
+{
+    return p->state == ZMQNET_UP || p->state == ZMQNET_SLOW || p->state == ZMQNET_SUSPECT;
+}
 
 static inline uint64_t zn_bit(int peer) { return 1ull << (unsigned)peer; }
 
@@ -344,12 +361,16 @@ void zn_peer_update_timer(struct zn_mesh *m, int peer);
 void zn_peer_tick(struct zn_mesh *m, int peer);
 void zn_peer_ping(struct zn_mesh *m, int peer);
 void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg);
-void zn_peer_rtt_sample(struct zn_peer *p, uint64_t rtt_us);
+/* This ping was answered just now. */
+void zn_peer_measure(struct zn_mesh *m, int peer, uint64_t ping_seq);
+/* Its hello has come. */
+void zn_peer_measure_hello(struct zn_mesh *m, int peer);
 void zn_peer_heard(struct zn_mesh *m, int peer);
 /* A request left for it: it is pinged soon if it stays silent. */
 void zn_peer_asked(struct zn_mesh *m, int peer);
-/* We were not run for gap_us: nobody else is to blame for that time. */
-void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us);
+/* The step before this one was then. If a timer has been due since, our own loop is late, and nobody
+ * else is to blame for that time. */
+void zn_peers_forgive(struct zn_mesh *m, uint64_t before_us);
 
 /* original.c */
 /* A message without a kind on our link. */

@@ -46,7 +46,8 @@
     X(closing, "requests", "requests refused because the replica is closing")                      \
     X(retries, "messages", "requests sent again to a replica")                                     \
     X(answers_lost, "answers", "answers that could not be handed to their connection")             \
-    X(answer_unasked, "answers", "handler answers with a token that is not open")
+    X(answer_unasked, "answers", "handler answers with a token that is not open")                  \
+    X(loop_late, "turns", "turns of our own loop that were late: no peer is blamed for that")
 /* clang-format on */
 
 enum zn_counter {

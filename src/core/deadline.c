@@ -35,7 +35,7 @@ void zn_call_next_retry(struct zn_mesh *m, struct zn_call *c)
 
 static enum zn_why why_unsent(const struct zn_peer *p)
 {
-    return p->state == ZMQNET_UP ? ZN_WHY_NO_TURN : p->why;
+    return zn_peer_is_up(p) ? ZN_WHY_NO_TURN : p->why;
 }
 
 /* Why a row that was not settled gets its last outcome: what is asked for, or, at the deadline, what

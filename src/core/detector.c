@@ -1,26 +1,117 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does a peer answer? A ping whenever nothing was heard for ZN_PING_US while an answer is due, or for
- * the longer idle interval; one that is not answered for ZN_SILENT_US makes the peer down.
+ * The failure detector: does a peer answer, and as fast as it used to?
+ *
+ * A ping leaves when nothing was heard for ZN_PING_US while an answer is due, and for each link at the
+ * idle interval. Its pong is what is measured: it is made by the loop that runs the handlers. The good
+ * path is up, ping, pong, up. Answers that come late against the peer's own history make it slow,
+ * silence for its patience makes it suspect, for ZN_DOWN_PATIENCES of them down. Who is slow or suspect
+ * is treated as one who is up. docs/failure-detector.md has the numbers and what proves them.
+ *
+ * Silence is counted in time in which our own loop ran: what it was late is forgiven to all.
  */
 #include "core/core.h"
 
 #include <assert.h>
 
-void zn_peer_rtt_sample(struct zn_peer *p, uint64_t rtt_us)
+/* ---- how long it takes to answer ---- */
+
+static bool is_slow(const struct zn_rtt *r, uint64_t limit_us) { return r->smooth_us > limit_us; }
+
+static uint64_t slow_limit_us(const struct zn_rtt *r)
 {
-    uint32_t sample = rtt_us < UINT32_MAX ? (uint32_t)rtt_us : UINT32_MAX;
-    p->rtt_us = p->rtt_us == 0 ? sample : p->rtt_us - p->rtt_us / 8 + sample / 8;
+    uint64_t us = ZN_SLOW_FACTOR * (uint64_t)(r->usual / ZN_RTT_HISTORY);
+    return us > ZN_SLOW_MIN_US ? us : ZN_SLOW_MIN_US;
 }
 
-/* Whatever was heard since the ping shows that it lives: the ping or its answer was lost. */
+/* RFC 6298, section 2, with the gains that it gives. */
+static void rtt_smooth(struct zn_rtt *r, uint32_t us)
+{
+    uint32_t off_us = us > r->smooth_us ? us - r->smooth_us : r->smooth_us - us;
+    bool first = r->samples == 0;
+    r->vary_us = first ? us / 2 : r->vary_us - r->vary_us / 4 + off_us / 4;
+    r->smooth_us = first ? us : r->smooth_us - r->smooth_us / 8 + us / 8;
+}
+
+/* The mean of about the last ZN_RTT_HISTORY samples. The first few weigh more, since there are no
+ * others yet, but not so much that one of them is the history. */
+static void rtt_keep(struct zn_rtt *r, uint32_t us)
+{
+    if (r->samples < ZN_RTT_HISTORY)
+        r->samples++;
+    int64_t share = r->samples == 1 || r->samples > ZN_RTT_FEW ? r->samples : ZN_RTT_FEW;
+    r->usual += ((int64_t)us * ZN_RTT_HISTORY - r->usual) / share;
+}
+
+/* It leaves `slow` at half of what took it there, so that it does not go to and fro. */
+static void judge_speed(struct zn_mesh *m, int peer)
+{
+    struct zn_peer *p = &m->peers[peer];
+    uint64_t limit_us = slow_limit_us(&p->rtt);
+    if (p->state == ZMQNET_UP && is_slow(&p->rtt, limit_us))
+        zn_peer_move(m, peer, ZMQNET_SLOW, ZN_WHY_LATE);
+    else if (p->state == ZMQNET_SLOW && !is_slow(&p->rtt, limit_us / 2))
+        zn_peer_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
+}
+
+/* How long nothing may be heard after a ping. One that was silent and came back gets more of it for
+ * a while: what it did once it may do again. */
+static uint64_t patience_us(const struct zn_mesh *m, const struct zn_peer *p)
+{
+    bool again = p->returned_us != 0 && m->now_us - p->returned_us < ZN_RELAPSE_US;
+    uint64_t least_us = again ? ZN_RELAPSE_FACTOR * ZN_PATIENCE_MIN_US : ZN_PATIENCE_MIN_US;
+    uint64_t us = p->rtt.smooth_us + 4ull * p->rtt.vary_us;
+    us = us > least_us ? us : least_us;
+    return us < ZN_PATIENCE_MAX_US ? us : ZN_PATIENCE_MAX_US;
+}
+
+/* Compared with those before it. It counts for no more than the peer's patience: one stall shall not
+ * put off that the next one is seen, several shall. */
+static void sample(struct zn_mesh *m, int peer, uint64_t since_us)
+{
+    struct zn_rtt *r = &m->peers[peer].rtt;
+    uint64_t us = m->now_us - since_us, most_us = patience_us(m, &m->peers[peer]);
+    uint32_t sample_us = (uint32_t)(us < most_us ? us : most_us);
+    rtt_smooth(r, sample_us);
+    if (r->samples > 0)
+        judge_speed(m, peer);
+    rtt_keep(r, sample_us);
+}
+
+/* The pings that are out say no more about how fast it is. */
+static void measure_anew(const struct zn_mesh *m, struct zn_peer *p)
+{
+    p->measured_from = p->ping_seq + 1;
+    p->measured_us = m->now_us;
+}
+
+void zn_peer_measure(struct zn_mesh *m, int peer, uint64_t ping_seq)
+{
+    struct zn_peer *p = &m->peers[peer];
+    if (zn_peer_is_up(p) && ping_seq >= p->measured_from)
+        sample(m, peer, p->pinged_us[ping_seq % ZN_PINGS_KEPT]);
+    measure_anew(m, p);
+}
+
+/* Only the first one: a peer that was restarted may have to wait until it is known to be no rival. */
+void zn_peer_measure_hello(struct zn_mesh *m, int peer)
+{
+    struct zn_peer *p = &m->peers[peer];
+    if (p->rtt.samples == 0)
+        sample(m, peer, p->asked_us);
+    measure_anew(m, p);
+}
+
+/* ---- when to ping ---- */
+
+/* Nothing was heard since: else it lives, and the ping or its pong was lost or is on its way. */
 static bool waits_for_pong(const struct zn_peer *p)
 {
     return p->pinging && p->heard_us <= p->asked_us;
 }
 
-/* A mesh has n * (n - 1) links. Those that are idle share a fixed number of pings, or a large mesh
- * would do nothing else. */
+/* A mesh has n * (n - 1) links. They share a fixed number of pings, or a large mesh would do nothing
+ * else. */
 static uint64_t idle_interval_us(const struct zn_mesh *m)
 {
     uint64_t share_us = (uint64_t)m->n * (m->n - 1) * ZN_SECOND / ZN_IDLE_PINGS_PER_SECOND;
@@ -30,13 +121,37 @@ static uint64_t idle_interval_us(const struct zn_mesh *m)
 /* A request is out: whether it will be answered must show soon. */
 static bool is_busy(const struct zn_peer *p) { return p->flight.n + p->queue.n > 0; }
 
-/* Idle peers are pinged together, so that one wake-up serves several. */
-static uint64_t ping_at_us(const struct zn_mesh *m, const struct zn_peer *p)
+/* Peers are pinged together, so that one wake-up serves several. */
+static uint64_t measure_at_us(const struct zn_mesh *m, const struct zn_peer *p)
 {
     uint64_t idle_us = idle_interval_us(m), together_us = idle_us / 8;
-    if (is_busy(p) || idle_us == ZN_PING_US)
-        return p->heard_us + ZN_PING_US;
-    return (p->heard_us + idle_us) / together_us * together_us;
+    uint64_t at_us = p->measured_us + idle_us;
+    return idle_us == ZN_PING_US ? at_us : at_us / together_us * together_us;
+}
+
+/* In lock step a ping takes the place of the answer that is awaited: only silence is worth that. */
+static uint64_t ping_at_us(const struct zn_mesh *m, const struct zn_peer *p)
+{
+    uint64_t quiet_us = p->heard_us + ZN_PING_US;
+    uint64_t other_us = measure_at_us(m, p);
+    if (p->pinging)
+        other_us =
+            p->pinged_us[p->ping_seq % ZN_PINGS_KEPT] + ZN_DOWN_PATIENCES * patience_us(m, p);
+    else if (!is_busy(p))
+        return other_us;
+    else if (m->limits.lock_step)
+        return quiet_us;
+    return quiet_us < other_us ? quiet_us : other_us;
+}
+
+static bool is_well(const struct zn_peer *p)
+{
+    return p->state == ZMQNET_UP || p->state == ZMQNET_SLOW;
+}
+
+static uint64_t overdue_at_us(const struct zn_mesh *m, const struct zn_peer *p)
+{
+    return p->asked_us + patience_us(m, p) * (is_well(p) ? 1 : ZN_DOWN_PATIENCES);
 }
 
 /* The original program is not pinged: a request is what it answers. */
@@ -49,12 +164,12 @@ void zn_peer_update_timer(struct zn_mesh *m, int peer)
     case ZN_GREET_DONE: break;
     case ZN_GREETINGS: assert(false);
     }
-    if (p->original && !p->pinging) {
+    if (p->original && !p->pinging)
         zn_timer_clear(&m->heap, &p->timer);
-        return;
-    }
-    bool waits = waits_for_pong(p);
-    zn_timer_set(&m->heap, &p->timer, waits ? p->asked_us + ZN_SILENT_US : ping_at_us(m, p));
+    else if (waits_for_pong(p))
+        zn_timer_set(&m->heap, &p->timer, overdue_at_us(m, p));
+    else
+        zn_timer_set(&m->heap, &p->timer, ping_at_us(m, p));
 }
 
 void zn_peer_asked(struct zn_mesh *m, int peer)
@@ -63,6 +178,30 @@ void zn_peer_asked(struct zn_mesh *m, int peer)
     uint64_t at_us = m->now_us + ZN_PING_US;
     if (p->timer.at_us > at_us && zn_timer_is_set(&p->timer) && !waits_for_pong(p))
         zn_timer_set(&m->heap, &p->timer, at_us);
+}
+
+/* ---- ping and pong ---- */
+
+static void send_ping(struct zn_mesh *m, int peer)
+{
+    struct zn_peer *p = &m->peers[peer];
+    p->pinging = true;
+    p->ping_seq++;
+    p->pinged_us[p->ping_seq % ZN_PINGS_KEPT] = m->now_us;
+    zn_peer_update_timer(m, peer);
+    zn_rows_update_sendable(m, peer);
+    if (p->blocked || p->original)
+        return;
+    struct zn_msg msg = zn_message(m, ZN_BOUNCE, ZN_PING);
+    msg.life = m->life;
+    msg.id.seq = p->ping_seq;
+    zn_send_now(m, peer, &msg);
+}
+
+void zn_peer_ping(struct zn_mesh *m, int peer)
+{
+    m->peers[peer].asked_us = m->now_us;
+    send_ping(m, peer);
 }
 
 /* In lock step the ping came in between: the answers to what was asked before it are lost. */
@@ -74,25 +213,14 @@ static void ask_on(struct zn_mesh *m, int peer)
         zn_peer_say_hello(m, peer);
 }
 
-void zn_peer_heard(struct zn_mesh *m, int peer)
-{
-    struct zn_peer *p = &m->peers[peer];
-    bool waited = waits_for_pong(p);
-    p->heard_us = m->now_us;
-    if (waited)
-        zn_peer_update_timer(m, peer);
-    if (p->state == ZMQNET_DOWN && p->why == ZN_WHY_SILENT && p->greeting == ZN_GREET_DONE) {
-        zn_peer_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
-        zn_calls_assign(m);
-    }
-}
-
 void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg)
 {
     struct zn_peer *p = &m->peers[peer];
-    if (!p->pinging || msg->id.seq != p->ping_seq)
+    if (!p->pinging || p->ping_seq - msg->id.seq >= ZN_PINGS_KEPT)
         return;
-    zn_peer_rtt_sample(p, m->now_us - p->asked_us);
+    zn_peer_measure(m, peer, msg->id.seq);
+    if (msg->id.seq != p->ping_seq)
+        return;
     p->pinging = false;
     zn_peer_update_timer(m, peer);
     if (p->state == ZMQNET_DOWN && p->why == ZN_WHY_LEFT)
@@ -103,20 +231,39 @@ void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg)
         ask_on(m, peer);
 }
 
-void zn_peer_ping(struct zn_mesh *m, int peer)
+/* ---- silence, and its end ---- */
+
+/* Heard again after it was down. What it was asked before was answered late for that reason alone. */
+static void come_back(struct zn_mesh *m, int peer)
+{
+    m->peers[peer].returned_us = m->now_us;
+    measure_anew(m, &m->peers[peer]);
+    zn_peer_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
+    zn_calls_assign(m);
+}
+
+void zn_peer_heard(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
-    p->pinging = true;
-    p->asked_us = m->now_us;
-    p->ping_seq++;
-    zn_peer_update_timer(m, peer);
-    zn_rows_update_sendable(m, peer);
-    if (p->blocked || p->original)
-        return;
-    struct zn_msg msg = zn_message(m, ZN_BOUNCE, ZN_PING);
-    msg.life = m->life;
-    msg.id.seq = p->ping_seq;
-    zn_send_now(m, peer, &msg);
+    bool waited = waits_for_pong(p);
+    p->heard_us = m->now_us;
+    if (p->state == ZMQNET_SUSPECT)
+        zn_peer_move(m, peer, ZMQNET_SLOW, ZN_WHY_LATE);
+    else if (p->state == ZMQNET_DOWN && p->why == ZN_WHY_SILENT && p->greeting == ZN_GREET_DONE)
+        come_back(m, peer);
+    if (waited)
+        zn_peer_update_timer(m, peer);
+}
+
+/* Asked once more, since a ping or its pong can be lost alone. Not in lock step, where that would
+ * give up the answer that may be on its way. */
+static void suspect(struct zn_mesh *m, int peer)
+{
+    zn_peer_move(m, peer, ZMQNET_SUSPECT, ZN_WHY_SILENT);
+    if (m->limits.lock_step)
+        zn_peer_update_timer(m, peer);
+    else
+        send_ping(m, peer);
 }
 
 /* A peer that asks us on its own link lives, so it is ours that is broken. */
@@ -133,28 +280,57 @@ static void silent(struct zn_mesh *m, int peer)
     zn_peer_ping(m, peer);
 }
 
+static void pong_is_overdue(struct zn_mesh *m, int peer)
+{
+    if (is_well(&m->peers[peer]))
+        suspect(m, peer);
+    else
+        silent(m, peer);
+}
+
 void zn_peer_tick(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
-    uint64_t quiet_us = m->now_us - p->heard_us;
+    bool waits = waits_for_pong(p);
     if (p->greeting == ZN_GREET_ASKED)
         zn_peer_reset_link(m, peer, ZN_WHY_NO_HELLO);
-    else if (!waits_for_pong(p) && m->now_us >= ping_at_us(m, p))
+    else if (waits && m->now_us >= overdue_at_us(m, p))
+        pong_is_overdue(m, peer);
+    else if (!waits && m->now_us >= ping_at_us(m, p))
         zn_peer_ping(m, peer);
-    else if (waits_for_pong(p) && quiet_us >= ZN_SILENT_US)
-        silent(m, peer);
     else
         zn_peer_update_timer(m, peer);
 }
 
-void zn_peers_forgive(struct zn_mesh *m, uint64_t gap_us)
+/* ---- our own health ---- */
+
+static void forgive(const struct zn_mesh *m, uint64_t *at_us, uint64_t late_us)
 {
+    *at_us = *at_us + late_us < m->now_us ? *at_us + late_us : m->now_us;
+}
+
+/* What was asked before a stall was not measured: the answer may have waited for us. */
+static void forgive_peer(const struct zn_mesh *m, struct zn_peer *p, uint64_t late_us)
+{
+    forgive(m, &p->heard_us, late_us);
+    forgive(m, &p->asked_us, late_us);
+    for (int k = 0; k < ZN_PINGS_KEPT; k++)
+        forgive(m, &p->pinged_us[k], late_us);
+    if (late_us >= ZN_STALL_US)
+        p->measured_from = p->ping_seq + 1;
+}
+
+void zn_peers_forgive(struct zn_mesh *m, uint64_t before_us)
+{
+    uint64_t due_us = zn_heap_next_us(&m->heap);
+    uint64_t from_us = due_us > before_us ? due_us : before_us;
+    if (from_us >= m->now_us || m->now_us - from_us < ZN_LATE_US)
+        return;
+    zn_count(m, ZN_COUNT_loop_late);
     for (int i = 0; i < (int)m->n; i++) {
-        struct zn_peer *p = &m->peers[i];
-        if (p->greeting == ZN_GREET_NO_LINK)
+        if (m->peers[i].greeting == ZN_GREET_NO_LINK)
             continue;
-        p->heard_us = p->heard_us + gap_us < m->now_us ? p->heard_us + gap_us : m->now_us;
-        p->asked_us = p->asked_us + gap_us < m->now_us ? p->asked_us + gap_us : m->now_us;
+        forgive_peer(m, &m->peers[i], m->now_us - from_us);
         zn_peer_update_timer(m, i);
     }
 }

@@ -175,7 +175,7 @@ void zn_peer_rival_refuse(struct zn_mesh *m, int peer)
 static bool rival_wait(struct zn_mesh *m, int peer, const struct zn_from *from, uint64_t life)
 {
     struct zn_peer *p = &m->peers[peer];
-    if (p->state != ZMQNET_UP || p->life == life)
+    if (!zn_peer_is_up(p) || p->life == life)
         return false;
     p->rival = *from;
     p->rival_life = life;
@@ -256,7 +256,7 @@ void zn_peer_bye(struct zn_mesh *m, const struct zn_from *from, const struct zn_
         if (p->in_connection != from->connection || strcmp(msg->sender, p->name) != 0)
             continue;
         p->in_connection = 0;
-        p->ping_seq++; /* a pong to an earlier ping proves nothing any more */
+        p->ping_seq += ZN_PINGS_KEPT; /* a pong to an earlier ping proves nothing any more */
         if (p->life == msg->life)
             zn_peer_down(m, i, ZN_WHY_LEFT);
         return;

@@ -203,9 +203,6 @@ static void begin(struct zn_mesh *m)
 
 static void tick(struct zn_mesh *m)
 {
-    uint64_t due_us = zn_heap_next_us(&m->heap);
-    if (due_us < m->now_us && m->now_us - due_us > ZN_PING_US)
-        zn_peers_forgive(m, m->now_us - due_us);
     /* The worst timer is that of a peer that goes down under every open call. What there is no room
      * for stays due. */
     size_t room = 2 * (size_t)m->limits.calls_max + m->n;
@@ -272,8 +269,10 @@ int zn_mesh_step(struct zn_mesh *m, uint64_t now_us, const struct zn_event *in,
     out->n = 0;
     m->out = out;
     m->out_max = zn_mesh_actions_max(m);
+    uint64_t before_us = m->now_us;
     if (now_us > m->now_us)
         m->now_us = now_us;
+    zn_peers_forgive(m, before_us);
     zn_flush_free_answered(m);
     zn_calls_free_ended(m);
     if (!m->begun)

@@ -42,6 +42,7 @@ typedef uint64_t zn_route; /* 0: none */
     X(HANDSHAKE, "no ZeroMQ handshake")                                                            \
     X(NO_HELLO, "connected, but no hello")                                                         \
     X(SILENT, "silent")                                                                            \
+    X(LATE, "answers late")                                                                        \
     X(RESTARTED, "restarted")                                                                      \
     X(LEFT, "ended")                                                                               \
     X(NAME, "another replica answers there")                                                       \
@@ -145,6 +146,8 @@ enum zn_action_type {
 #define ZN_NOTES(X)                                                                                \
     X(PEER_UP, "peer.up", ZMQNET_INFO)                                                             \
     X(PEER_CONNECTING, "peer.connecting", ZMQNET_INFO)                                             \
+    X(PEER_SLOW, "peer.slow", ZMQNET_WARN)                                                         \
+    X(PEER_SUSPECT, "peer.suspect", ZMQNET_WARN)                                                   \
     X(PEER_DOWN, "peer.down", ZMQNET_WARN)                                                         \
     X(PEER_RESTARTED, "peer.restarted", ZMQNET_WARN)                                               \
     X(CONFIG_DIFFERS, "config.differs", ZMQNET_WARN)                                               \

@@ -21,6 +21,7 @@ static void answered(struct zn_mesh *m, int peer, const struct zn_msg *msg)
         return;
     }
     p->pinging = false;
+    zn_peer_measure(m, peer, p->ping_seq);
     zn_peer_update_timer(m, peer);
     zn_rows_update_sendable(m, peer);
     if (p->flight.n == 0) {
@@ -51,14 +52,8 @@ void zn_original_answer(struct zn_mesh *m, int peer, struct zn_msg *msg)
     }
 }
 
-void zn_original_asked(struct zn_mesh *m, int peer)
-{
-    struct zn_peer *p = &m->peers[peer];
-    p->pinging = true;
-    p->asked_us = m->now_us;
-    zn_peer_update_timer(m, peer);
-    zn_rows_update_sendable(m, peer);
-}
+/* A request takes the place of the ping. */
+void zn_original_asked(struct zn_mesh *m, int peer) { zn_peer_ping(m, peer); }
 
 void zn_original_not_asked(struct zn_mesh *m, int peer)
 {

@@ -4,11 +4,11 @@
  *
  * Two things are kept apart. The greeting is about our link: NO_LINK, ASKED (our hello is out), DONE
  * (theirs has come: requests may leave); hello.c has the words. The state is what the user sees:
- * connecting, up, down; detector.c moves it by what is heard. Good path: link up, hello out, hello in,
- * up.
+ * connecting, up, slow, suspect, down; detector.c moves it by what is heard. Good path: link up, hello
+ * out, hello in, up.
  *
- * Down means: the connection failed, or nothing was heard on our link for ZN_SILENT_US though we
- * asked, or it said bye. A lost connection alone is "connecting": the next try tells within a moment.
+ * Down means: the connection failed, or the peer is silent though we asked, or it said bye. A lost
+ * connection alone is "connecting": the next try tells within a moment.
  */
 #include "core/core.h"
 
@@ -17,10 +17,14 @@
 /* For so long what a hello on our port said of its pattern explains why our own link fails. */
 #define MISFIT_US (5 * ZN_SECOND)
 
-static const bool moves[ZMQNET_LOCAL + 1][ZMQNET_LOCAL + 1] = {
-    [ZMQNET_CONNECTING] = {[ZMQNET_UP] = true, [ZMQNET_DOWN] = true},
-    [ZMQNET_UP] = {[ZMQNET_CONNECTING] = true, [ZMQNET_DOWN] = true},
-    [ZMQNET_DOWN] = {[ZMQNET_UP] = true},
+#define TO(state) (1u << ZMQNET_##state)
+static const unsigned moves[] = {
+    [ZMQNET_CONNECTING] = TO(UP) | TO(DOWN),
+    [ZMQNET_UP] = TO(SLOW) | TO(SUSPECT) | TO(CONNECTING) | TO(DOWN),
+    [ZMQNET_SLOW] = TO(UP) | TO(SUSPECT) | TO(CONNECTING) | TO(DOWN),
+    [ZMQNET_SUSPECT] = TO(SLOW) | TO(CONNECTING) | TO(DOWN),
+    [ZMQNET_DOWN] = TO(UP),
+    [ZMQNET_LOCAL] = 0,
 };
 
 void zn_peer_move(struct zn_mesh *m, int peer, enum zmqnet_state to, enum zn_why why)
@@ -28,13 +32,15 @@ void zn_peer_move(struct zn_mesh *m, int peer, enum zmqnet_state to, enum zn_why
     static const enum zn_note_id notes[] = {
         [ZMQNET_CONNECTING] = ZN_NOTE_PEER_CONNECTING,
         [ZMQNET_UP] = ZN_NOTE_PEER_UP,
+        [ZMQNET_SLOW] = ZN_NOTE_PEER_SLOW,
+        [ZMQNET_SUSPECT] = ZN_NOTE_PEER_SUSPECT,
         [ZMQNET_DOWN] = ZN_NOTE_PEER_DOWN,
     };
     struct zn_peer *p = &m->peers[peer];
     p->why = why;
     if (p->state == to)
         return;
-    assert(moves[p->state][to]);
+    assert(moves[p->state] & (1u << to));
     p->state = to;
     p->since_us = m->now_us;
     zn_note_peer(m, notes[to], peer, why);
@@ -69,7 +75,7 @@ void zn_peer_open(struct zn_mesh *m, int peer)
     struct zn_peer *p = &m->peers[peer];
     p->name = m->peer_file->replicas[peer].name;
     p->state = peer == m->self ? ZMQNET_LOCAL : ZMQNET_CONNECTING;
-    p->why = ZN_WHY_CONNECTING;
+    p->why = peer == m->self ? ZN_WHY_NONE : ZN_WHY_CONNECTING;
     p->since_us = m->now_us;
     p->answers = (struct zn_answers){ZN_NONE, ZN_NONE};
     zn_row_list_init(&p->queue);
@@ -114,7 +120,7 @@ void zn_peer_link_lost(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
     greeting_move(m, peer, ZN_GREET_NO_LINK);
-    if (p->state == ZMQNET_UP)
+    if (zn_peer_is_up(p))
         zn_peer_move(m, peer, ZMQNET_CONNECTING, ZN_WHY_RESET);
     zn_rows_link_lost(m, peer);
     if (p->rival.route)
@@ -154,25 +160,28 @@ void zn_peer_refuse_link(struct zn_mesh *m, int peer, enum zn_why fault)
     zn_peer_reset_link(m, peer, fault);
 }
 
-static void life_learn(struct zn_mesh *m, int peer, uint64_t life)
+/* Returns whether it was restarted. */
+static bool life_learn(struct zn_mesh *m, int peer, uint64_t life)
 {
     struct zn_peer *p = &m->peers[peer];
+    bool restarted = p->life != 0 && p->life != life && !p->original;
     if (p->life == life)
-        return;
-    if (p->life != 0 && !p->original)
+        return false;
+    if (restarted)
         zn_note_peer(m, ZN_NOTE_PEER_RESTARTED, peer, ZN_WHY_RESTARTED);
     p->life = life;
+    p->returned_us = 0;
     if (p->in_life != life)
         p->in_connection = 0;
+    return restarted;
 }
 
 void zn_peer_greeted(struct zn_mesh *m, int peer, uint64_t life)
 {
-    struct zn_peer *p = &m->peers[peer];
-    zn_peer_rtt_sample(p, m->now_us - p->asked_us);
-    life_learn(m, peer, life);
+    bool restarted = life_learn(m, peer, life);
+    zn_peer_measure_hello(m, peer);
     greeting_move(m, peer, ZN_GREET_DONE);
-    zn_peer_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
+    zn_peer_move(m, peer, ZMQNET_UP, restarted ? ZN_WHY_RESTARTED : ZN_WHY_NONE);
     zn_rows_peer_greeted(m, peer);
     zn_calls_assign(m);
 }

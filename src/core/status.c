@@ -45,14 +45,13 @@ void zn_count_bad(struct zn_mesh *m, enum zn_counter c, int peer)
 static struct zmqnet_peer_status peer_view(const struct zn_mesh *m, int peer)
 {
     const struct zn_peer *p = &m->peers[peer];
-    bool failing = p->state == ZMQNET_DOWN || p->state == ZMQNET_CONNECTING;
     return (struct zmqnet_peer_status){
         .name = p->name,
         .endpoint = m->peer_file->replicas[peer].endpoint,
         .state = p->state,
         .since_us = m->now_us - p->since_us,
-        .cause = failing ? zn_peer_cause(m, peer, p->why) : "",
-        .rtt_us = p->rtt_us,
+        .cause = zn_peer_cause(m, peer, p->why),
+        .rtt_us = p->rtt.smooth_us,
         .queue_messages = p->queue.n,
         .queue_bytes = p->queue.bytes,
         .inflight = p->flight.n,

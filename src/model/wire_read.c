@@ -350,7 +350,7 @@ static void check_status(struct zn_decoder *d)
         peer->name = take_text(d, d->peer_spans[i].name, ZN_NAME_MAX);
         peer->endpoint = take_text(d, d->peer_spans[i].endpoint, ZN_ENDPOINT_MAX);
         peer->cause = take_text(d, d->peer_spans[i].cause, ZN_WHY_MAX);
-        check_range(d, peer->state, ZMQNET_CONNECTING, ZMQNET_LOCAL);
+        check_range(d, peer->state, ZMQNET_CONNECTING, ZMQNET_SUSPECT);
     }
     for (size_t i = 0; i < view->counters_n && !d->error; i++)
         d->counters[i].name = take_text(d, d->counter_names[i], ZN_NAME_MAX);

@@ -17,10 +17,9 @@ static const struct {
 static void tell_user(zmqnet_node *node, const struct zn_note *n, const char *peer)
 {
     static const enum zmqnet_state states[ZN_NOTES_N] = {
-        [ZN_NOTE_PEER_UP] = ZMQNET_UP,
-        [ZN_NOTE_PEER_CONNECTING] = ZMQNET_CONNECTING,
-        [ZN_NOTE_PEER_DOWN] = ZMQNET_DOWN,
-        [ZN_NOTE_NAME_CLASH] = ZMQNET_DOWN,
+        [ZN_NOTE_PEER_UP] = ZMQNET_UP,     [ZN_NOTE_PEER_CONNECTING] = ZMQNET_CONNECTING,
+        [ZN_NOTE_PEER_SLOW] = ZMQNET_SLOW, [ZN_NOTE_PEER_SUSPECT] = ZMQNET_SUSPECT,
+        [ZN_NOTE_PEER_DOWN] = ZMQNET_DOWN, [ZN_NOTE_NAME_CLASH] = ZMQNET_DOWN,
     };
     if (!node->on_event || !states[n->id])
         return;

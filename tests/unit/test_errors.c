@@ -59,7 +59,8 @@ static void outcomes_and_states_have_names(void **state)
     (void)state;
     static const char *const outcomes[] = {"?",       "self",       "acked", "refused",
                                            "unknown", "never_sent", "?"};
-    static const char *const states[] = {"?", "connecting", "up", "down", "self", "?"};
+    static const char *const states[] = {"?",    "connecting", "up",      "down",
+                                         "self", "slow",       "suspect", "?"};
     for (int i = 0; i < (int)(sizeof outcomes / sizeof *outcomes); i++)
         assert_string_equal(zmqnet_outcome_name((enum zmqnet_outcome)i), outcomes[i]);
     for (int i = 0; i < (int)(sizeof states / sizeof *states); i++)

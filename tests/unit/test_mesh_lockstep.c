@@ -273,10 +273,11 @@ static void who_is_heard_is_pinged_anew_before_it_is_silent(void **state)
     ask(d);
     drive_for(d, ZN_MS);
     answer(d, 0);
-    drive_for(d, ZN_SILENT_US);
+    drive_for(d, ZN_PING_US);
     assert_int_equal(d->sent[ZN_PING], 2);
-    assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
-    drive_for(d, ZN_SILENT_US);
+    drive_for(d, ZN_SILENT_US - 1);
+    assert_state(d, ZMQNET_SUSPECT, ZN_WHY_SILENT);
+    drive_for(d, 1);
     assert_state(d, ZMQNET_DOWN, ZN_WHY_SILENT);
     drive_close(&d);
 }

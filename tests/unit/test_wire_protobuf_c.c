@@ -117,7 +117,7 @@ static void want_status(const Zmqnet__Wire__StatusView *v)
         want_text(v->peers[i]->name, ZN_NAME_MAX);
         want_text(v->peers[i]->endpoint, ZN_HOST_MAX + 15);
         want_text(v->peers[i]->cause, ZN_WHY_MAX);
-        want(v->peers[i]->state >= 1 && v->peers[i]->state <= 4, ZN_WIRE_LIMIT);
+        want(v->peers[i]->state >= 1 && v->peers[i]->state <= 6, ZN_WIRE_LIMIT);
     }
     for (size_t i = 0; i < v->n_counters; i++)
         want_text(v->counters[i]->name, ZN_NAME_MAX);
@@ -411,7 +411,7 @@ static struct zmqnet_peer_status some_peer(void)
     return (struct zmqnet_peer_status){
         .name = some_text(ZN_NAME_MAX),
         .endpoint = some_text(ZN_HOST_MAX + 15),
-        .state = (enum zmqnet_state)(1 + below(4)),
+        .state = (enum zmqnet_state)(1 + below(6)),
         .since_us = number(),
         .cause = some_text(ZN_WHY_MAX),
         .rtt_us = (uint32_t)number(),
