@@ -9,7 +9,8 @@
  *
  * Good path: BACKOFF (none) - RESOLVE - PROBE - CONNECT - UP. Each failure on the way is reported with
  * its cause and followed by a back-off of 50 ms, doubling to 2 s, with jitter; the first try after
- * the link was good comes at once.
+ * the link was good comes at once. If it was good for less than a second, only once in ten: or else a
+ * peer that greets and drops would be connected to as fast as it drops.
  *
  * Lost or full? When POLLOUT goes without room having been used up, the connection is lost. Otherwise
  * the link is FULL: a stopped peer keeps its connection, so that its late answers arrive. Probes,
@@ -30,6 +31,8 @@
 #define CONNECT_US (2 * ZN_SECOND)
 #define FULL_PROBE_US (500 * ZN_MS)
 #define FULL_ANSWERS_MAX 4
+#define STEADY_US ZN_SECOND
+#define AT_ONCE_EVERY_US (10 * ZN_SECOND)
 
 #define TO(state) (1u << ZN_LINK_##state)
 static const unsigned allowed[ZN_LINK_STATES] = {
@@ -66,6 +69,19 @@ static void close_socket(struct zn_link *l, int linger_ms)
     l->generation++;
 }
 
+/* A link that was good and is lost: the failures before it count no more. */
+static void forget_failures(struct zn_link *l)
+{
+    uint64_t now_us = zn_clock_us();
+    bool steady = now_us - l->good_us >= STEADY_US;
+    bool rare = l->at_once_us == 0 || now_us - l->at_once_us >= AT_ONCE_EVERY_US;
+    if (l->good_us != 0 && (steady || rare)) {
+        l->backoff.us = 0;
+        l->at_once_us = now_us;
+    }
+    l->good_us = 0;
+}
+
 static void back_off(struct zn_link *l)
 {
     close_socket(l, 0);
@@ -73,6 +89,7 @@ static void back_off(struct zn_link *l)
     l->links->due &= ~bit(l);
     l->links->touched &= ~bit(l);
     move(l, ZN_LINK_BACKOFF);
+    forget_failures(l);
     arm(l, zn_backoff_next_us(&l->backoff, &l->links->rand));
 }
 
@@ -322,11 +339,16 @@ void zn_link_reset(struct zn_link *l)
 {
     if (l->state == ZN_LINK_IDLE || l->state == ZN_LINK_BACKOFF)
         return;
+    forget_failures(l);
     zn_backoff_not_at_once(&l->backoff);
     back_off(l);
 }
 
-void zn_link_good(struct zn_link *l) { l->backoff.us = 0; }
+void zn_link_good(struct zn_link *l)
+{
+    if (l->good_us == 0)
+        l->good_us = zn_clock_us();
+}
 
 /* Not at once: whoever says so may be a stranger who says it often. */
 void zn_link_hurry(struct zn_link *l)

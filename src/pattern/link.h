@@ -62,6 +62,8 @@ struct zn_link {
     unsigned frame_n;   /* frames of the message that is being read: so many have come */
     bool delimited;     /* the first of them was empty */
     struct zn_backoff backoff;
+    uint64_t good_us;    /* since when this connection is good; 0: it is not */
+    uint64_t at_once_us; /* when the back-off last began anew; 0: never */
     struct zn_timer timer;
 };
 
