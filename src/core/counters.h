@@ -16,6 +16,7 @@
     X(broadcasts, "requests", "broadcasts coordinated here")                                       \
     X(requests, "requests", "requests to one replica begun here")                                  \
     X(bad_handshake, "connections", "connections that closed before they spoke ZMTP, at least")    \
+    X(connections_full, "times", "times that the port took no new connections for a while")        \
     X(bad_envelope, "frames", "messages with too many or too long envelope frames")                \
     X(extra_frames, "messages", "messages with more than one body frame")                          \
     X(empty_message, "frames", "frames without a byte")                                            \

@@ -45,11 +45,27 @@ static int spare_files(int any_fd, struct zmqnet_diag *diag)
     return ZMQNET_ENOFILE;
 }
 
-/* Per peer: its socket, a probe, the connection; ourselves: epoll, threads, the port; then clients. */
+/* Per peer: its socket, a probe, the connection; ourselves: epoll, threads, the port. */
+static rlim_t own_files(const struct zn_pattern_config *config, unsigned files_per_peer)
+{
+    return 16 + (rlim_t)files_per_peer * config->peers->n;
+}
+
+/* Connections are counted a little later than they come, so some descriptors are kept for them. */
+static uint32_t connections_max(const struct zn_pattern_config *config, unsigned files_per_peer)
+{
+    struct rlimit files = {0};
+    getrlimit(RLIMIT_NOFILE, &files);
+    rlim_t own = own_files(config, files_per_peer);
+    rlim_t left = files.rlim_cur > own ? files.rlim_cur - own : 0;
+    left -= left / 4;
+    return left < ZN_CONNECTIONS_MAX ? (uint32_t)left : ZN_CONNECTIONS_MAX;
+}
+
 static int check_files(const struct zn_pattern_config *config, unsigned files_per_peer,
                        struct zmqnet_diag *diag)
 {
-    rlim_t needed = 16 + (rlim_t)files_per_peer * config->peers->n;
+    rlim_t needed = own_files(config, files_per_peer);
     if (config->self >= 0)
         needed += CLIENTS_MIN;
     struct rlimit files;
@@ -71,7 +87,7 @@ static int check_files(const struct zn_pattern_config *config, unsigned files_pe
 }
 
 static int open_server(struct zn_carrier *c, const struct zn_pattern_config *config,
-                       struct zmqnet_diag *diag)
+                       unsigned files_per_peer, struct zmqnet_diag *diag)
 {
     if (config->self < 0)
         return 0;
@@ -79,6 +95,7 @@ static int open_server(struct zn_carrier *c, const struct zn_pattern_config *con
         .context = c->context,
         .self = &config->peers->replicas[config->self],
         .message_max = config->message_max,
+        .connections_max = connections_max(config, files_per_peer),
         .epoll_fd = config->epoll_fd,
         .token = ZN_TOKEN_SERVER,
         .watch_token = ZN_TOKEN_WATCH,
@@ -160,7 +177,7 @@ int zn_carrier_open(const struct zn_pattern_config *config, const struct zn_carr
     if (rc == 0)
         rc = open_links(c, config, kind);
     if (rc == 0)
-        rc = open_server(c, config, diag);
+        rc = open_server(c, config, kind->files_per_peer, diag);
     if (rc == 0) {
         *out = c;
         return 0;

@@ -72,8 +72,12 @@ static void take_frame(void *arg, zmq_msg_t *frame)
 
 static void read_watch(struct zn_server *s)
 {
-    for (unsigned bad = zn_watch_read(s->watch, &s->watch_due); bad > 0; bad--)
+    struct zn_watched seen = zn_watch_read(s->watch);
+    s->watch_due = seen.more;
+    for (; seen.bad > 0; seen.bad--)
         count(s, ZN_COUNT_bad_handshake);
+    if (seen.shut)
+        count(s, ZN_COUNT_connections_full);
 }
 
 /* ---- opening ---- */
@@ -105,7 +109,7 @@ static int open_sockets(struct zn_server *s, const struct zn_bind *at, struct zm
     if (rc != 0)
         return zn_bind_explain(at, diag, rc, "no socket: ", zmqnet_error_text(rc));
     zn_socket_set_int(s->socket, ZMQ_ROUTER_MANDATORY, 1);
-    rc = zn_watch_open(c->context, s->socket, &s->watch);
+    rc = zn_watch_open(c->context, s->socket, c->connections_max, &s->watch);
     if (rc != 0)
         return zn_bind_explain(at, diag, rc, "no monitor: ", zmqnet_error_text(rc));
     rc = zn_bind_listen(at, &address, s->socket, c->epoll_fd, c->token, diag);

@@ -15,6 +15,7 @@ struct zn_server_config {
     void *context;
     const struct zmqnet_replica *self;
     size_t message_max;
+    uint32_t connections_max;
     int epoll_fd;
     uint32_t token, watch_token; /* of its two descriptors */
     uint64_t seed;

@@ -11,6 +11,9 @@
  * protocol errors DISCONNECTED(fd) alone. Counted are each FAILED, and a DISCONNECTED without one if
  * no handshake at all succeeded since that connection was accepted. That misses some and invents
  * none: the count is "at least".
+ *
+ * It also knows how many connections are open, and so keeps the gate. An end that was not told is made
+ * up for when the next connection has the same descriptor.
  */
 #include "pattern/watch.h"
 
@@ -22,6 +25,7 @@
 #include <zmq.h>
 
 #include "base/limits.h"
+#include "pattern/gate.h"
 #include "pattern/socket.h"
 #include "zmqnet.h"
 
@@ -33,8 +37,10 @@
 
 struct zn_watch {
     void *bound, *end;
-    uint32_t succeeded;   /* handshakes so far */
-    bool counted;         /* the connection whose end comes next */
+    uint32_t succeeded; /* handshakes so far */
+    bool counted;       /* the connection whose end comes next */
+    struct zn_gate gate;
+    uint32_t open;
     uint32_t *known_from; /* by descriptor: `succeeded` + 1 when it was accepted; 0: not open */
 };
 
@@ -52,6 +58,14 @@ static bool next(struct zn_watch *w, uint16_t *event, uint32_t *value)
     return true;
 }
 
+static void on_begin(struct zn_watch *w, uint32_t fd)
+{
+    if (fd >= DESCRIPTORS_MAX)
+        return;
+    w->open += w->known_from[fd] == 0;
+    w->known_from[fd] = w->succeeded + 1;
+}
+
 static unsigned on_end(struct zn_watch *w, uint32_t fd)
 {
     bool counted = w->counted;
@@ -60,13 +74,16 @@ static unsigned on_end(struct zn_watch *w, uint32_t fd)
         return 0;
     uint32_t known_from = w->known_from[fd];
     w->known_from[fd] = 0;
+    w->open -= known_from != 0;
     return !counted && known_from == w->succeeded + 1;
 }
 
 static unsigned take(struct zn_watch *w, uint16_t event, uint32_t value)
 {
-    if (event == ZMQ_EVENT_ACCEPTED && value < DESCRIPTORS_MAX)
-        w->known_from[value] = w->succeeded + 1;
+    if (event == ZMQ_EVENT_LISTENING)
+        zn_gate_watch(&w->gate, (int)value);
+    if (event == ZMQ_EVENT_ACCEPTED)
+        on_begin(w, value);
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
         w->succeeded++;
     if (event == ZMQ_EVENT_DISCONNECTED)
@@ -79,8 +96,8 @@ static unsigned take(struct zn_watch *w, uint16_t event, uint32_t value)
 
 static int attach(struct zn_watch *w, void *context, const char *address)
 {
-    int events =
-        ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | FAILED;
+    int events = ZMQ_EVENT_LISTENING | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
+                 ZMQ_EVENT_DISCONNECTED | FAILED;
     if (zmq_socket_monitor(w->bound, address, events) != 0)
         return ZMQNET_ENOFILE;
     w->end = zmq_socket(context, ZMQ_PAIR);
@@ -99,7 +116,7 @@ stop:
     return ZMQNET_ENOFILE;
 }
 
-int zn_watch_open(void *context, void *bound, struct zn_watch **out)
+int zn_watch_open(void *context, void *bound, uint32_t open_max, struct zn_watch **out)
 {
     int rc = ZMQNET_ENOMEM;
     struct zn_watch *w = calloc(1, sizeof *w);
@@ -114,6 +131,7 @@ int zn_watch_open(void *context, void *bound, struct zn_watch **out)
     rc = attach(w, context, address);
     if (rc != 0)
         goto free_known;
+    zn_gate_init(&w->gate, open_max);
     *out = w;
     return 0;
 
@@ -134,6 +152,7 @@ void zn_watch_close(struct zn_watch **w)
     while (next(*w, &event, &value))
         continue;
     zn_socket_close(&(*w)->end, 0);
+    zn_gate_end(&(*w)->gate);
     free((*w)->known_from);
     free(*w);
     *w = NULL;
@@ -141,13 +160,14 @@ void zn_watch_close(struct zn_watch **w)
 
 int zn_watch_fd(const struct zn_watch *w) { return zn_socket_fd(w->end); }
 
-unsigned zn_watch_read(struct zn_watch *w, bool *more)
+struct zn_watched zn_watch_read(struct zn_watch *w)
 {
-    unsigned bad = 0;
+    struct zn_watched seen = {0};
     uint16_t event;
     uint32_t value;
     for (int i = 0; i < ZN_TURN_FRAMES_MAX && next(w, &event, &value); i++)
-        bad += take(w, event, value);
-    *more = (zn_socket_events(w->end) & ZMQ_POLLIN) != 0;
-    return bad;
+        seen.bad += take(w, event, value);
+    seen.more = (zn_socket_events(w->end) & ZMQ_POLLIN) != 0;
+    seen.shut = zn_gate_update(&w->gate, w->open);
+    return seen;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Counts the connections to a bound socket that closed before they spoke ZMTP, by its monitor. */
+/* Counts the connections to a bound socket, by its monitor: those that closed before they spoke ZMTP,
+ * and those that are open, of which there may be so many. */
 #ifndef ZN_PATTERN_WATCH_H
 #define ZN_PATTERN_WATCH_H
 
@@ -9,14 +10,19 @@
 
 struct zn_watch;
 
+struct zn_watched {
+    unsigned bad; /* handshakes */
+    bool shut;    /* as many are open as may be: from now on new ones wait */
+    bool more;    /* read again without waiting for the descriptor */
+};
+
 /* Before `bound` binds. Returns 0, ZMQNET_ENOMEM, ZMQNET_ENOFILE. */
-int zn_watch_open(void *context, void *bound, struct zn_watch **out);
+int zn_watch_open(void *context, void *bound, uint32_t open_max, struct zn_watch **out);
 /* Before `bound` is closed. */
 void zn_watch_close(struct zn_watch **w);
 
 int zn_watch_fd(const struct zn_watch *w);
-/* Take what has come, at most ZN_TURN_FRAMES_MAX events. Returns how many bad handshakes were among
- * them; *more: call again without waiting for the descriptor. */
-unsigned zn_watch_read(struct zn_watch *w, bool *more);
+/* Take what has come, at most ZN_TURN_FRAMES_MAX events. */
+struct zn_watched zn_watch_read(struct zn_watch *w);
 
 #endif
