@@ -4,10 +4,11 @@
 BUILD  ?= build
 prefix ?= /usr/local
 SEEDS  ?= 1000
+TIMES  ?= 1
 MESON   = meson
 NINJA   = ninja
 
-.PHONY: all demo test check bench sim cov tidy format install clean help bootstrap
+.PHONY: all demo test check bench sim faults cov tidy format install clean help bootstrap
 
 all: $(BUILD)/build.ninja  ## build the command (build/zmqnet), the library and the tests
 	@$(NINJA) -C $(BUILD) $(NINJAFLAGS)
@@ -28,6 +29,9 @@ bench: bootstrap  ## measure it beside the baselines: docs/bench.md; QUICK=1: tw
 
 sim: all  ## SEEDS=n random schedules through the simulator
 	@$(BUILD)/tests/zmqnet-sim random --seeds $(SEEDS)
+
+faults: bootstrap all  ## TIMES=n times the faults of real processes and links, in their long form
+	@scripts/faults --build $(BUILD) --times $(TIMES)
 
 cov: bootstrap  ## line coverage of src/ by the tests
 	@scripts/cov

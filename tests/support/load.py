@@ -13,18 +13,22 @@ MAJORITY = -1
 # that comes later was lost, or waited for somebody.
 FIRST_RETRY_SECONDS = 1.6
 
-Asked = collections.namedtuple("Asked", "via text answer")  # answer: None if none came in time
+# answer: None if none came in time
+Asked = collections.namedtuple("Asked", "via text answer seconds")
 
 
 class Load:
     """A client at each of these replicas that sends its next message when the last is answered.
 
     with Load(mesh, names) as load: they run; afterwards load.asked() is complete. A client that got
-    no answer at the first try stops. `fields` are those of its messages.
+    no answer at the first try stops. `fields` are those of its messages; it rests for rest_s after
+    each of them.
     """
 
-    def __init__(self, mesh, names, **fields):
+    def __init__(self, mesh, names, rest_s=0, **fields):
         self._stop = False
+        self._resting = threading.Event()
+        self._rest_s = rest_s
         self._asked = {name: [] for name in names}
         self._threads = [threading.Thread(target=self._run, args=(mesh, name, fields))
                          for name in names]
@@ -34,11 +38,15 @@ class Load:
         with mesh.client(name, "dealer") as client:
             while not self._stop:
                 message = client.submit_body(f"{name} to {to} {client.seq}", **fields)
+                begin = time.monotonic()
                 client.send(message)
                 answer = client.recv(FIRST_RETRY_SECONDS)
-                self._asked[name].append(Asked(name, message.message.decode(), answer))
+                self._asked[name].append(Asked(name, message.message.decode(), answer,
+                                               time.monotonic() - begin))
                 if answer is None:
                     return
+                if self._rest_s:
+                    self._resting.wait(self._rest_s)
 
     def asked(self, *names):
         """What these (default: all) have sent so far, and what they were told."""
@@ -51,6 +59,7 @@ class Load:
 
     def __exit__(self, *_):
         self._stop = True
+        self._resting.set()
         for thread in self._threads:
             thread.join()
 

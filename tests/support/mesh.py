@@ -48,8 +48,11 @@ class Mesh:
         self.dir = pathlib.Path(self._scratch.name)
         self.port = dict(zip(self.names, ports.take(count)))
         self.path = self.dir / "peers.json"
-        self.path.write_text(peers_text(self.port, host, self._more_ports()))
+        self.more_ports = self._more_ports()
+        self.path.write_text(peers_text(self.port, host, self.more_ports))
         self.procs = {}
+        self.kills = collections.Counter()
+        self._lives = collections.defaultdict(list)
         self._all = []
 
     def _more_ports(self):
@@ -70,17 +73,26 @@ class Mesh:
         self._all.append(proc)
         return proc
 
+    def path_of(self, name):
+        """The peers file that this replica is started with."""
+        return self.path
+
     def spawn_zmqnet(self, *args, **kwargs):
         return self.spawn(env.ZMQNET, "-p", self.path, *args, **kwargs)
 
     def start(self, *names, args=(), argv=None):
         """Start replicas; return when each has said that it is ready. argv: another program."""
         for name in names:
-            command = argv or [env.ZMQNET, "-p", self.path, "serve", "-n", name,
+            command = argv or [env.ZMQNET, "-p", self.path_of(name), "serve", "-n", name,
                                "--pattern", self.pattern, *args]
-            self.procs[name] = self.spawn(*command)
+            self.adopt(name, self.spawn(*command))
         for name in names:
             self.wait_ready(name)
+
+    def adopt(self, name, proc):
+        """This process is the replica `name` from now on."""
+        self.procs[name] = proc
+        self._lives[name].append(proc)
 
     def start_obedient(self, *names):
         """Start replicas whose handler does what the message says, see replica.c; a line on their
@@ -120,6 +132,7 @@ class Mesh:
 
     def kill(self, name):
         """SIGKILL. The others may not know yet."""
+        self.kills[name] += 1
         self.procs[name].kill()
 
     def lose(self, name):
@@ -165,6 +178,10 @@ class Mesh:
         """What the handler of `name` got in this life, as far as it was written and read by now, or
         only the messages with this text."""
         return [d for d in _deliveries(self.procs[name]) if text is None or d.text == text]
+
+    def deliveries_ever(self, name):
+        """What the handler of `name` got in all lives that start() has begun."""
+        return [d for proc in self._lives[name] for d in _deliveries(proc)]
 
     def wait_delivered(self, name, text, seconds=5):
         return wait_until(lambda: self.deliveries(name, text), seconds, f"{name} delivers {text!r}")

@@ -17,6 +17,7 @@ from support.wait import wait_until
 
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+SHOWN_LINES = 100  # of what a process has written, the last ones
 _TROUBLE = re.compile(r"(Address|Leak|Thread)Sanitizer|runtime error:|Assertion .* failed")
 
 
@@ -117,7 +118,8 @@ class Proc:
         print(f"---- {self} (exit code {self.code})")
         for name, lines in (("stdout", self.out), ("stderr", self.err)):
             if lines and lines.all():
-                print(f"  {name}:\n    " + "\n    ".join(line[:300] for line in lines.all()))
+                shown = [line[:300] for line in lines.all()[-SHOWN_LINES:]]
+                print(f"  {name}, {len(lines.all())} lines:\n    " + "\n    ".join(shown))
 
     def __str__(self):
         return " ".join(self.argv)

@@ -315,9 +315,10 @@ class _Connection:
         self.task.cancel()
 
     def finish(self):
-        """Read no more, pass on what was read, then FIN."""
-        for pump in self.pumps.values():
-            pump.end_of_input()
+        """The end of input, as if both sides had said it: what is under way still passes."""
+        for sock in (self.near, self.far):
+            with contextlib.suppress(OSError, AttributeError):
+                sock.shutdown(socket.SHUT_RD)
 
 
 class _Pump:
@@ -334,7 +335,6 @@ class _Pump:
             f"{self.link.proxy.seed} {self.link.name} {connection.number} {way}")
         self._under_way = asyncio.Queue(UNDER_WAY_MAX)
         self._tasks = []
-        self._stopped = False
 
     def decide(self, text):
         self.link.decide(f"{self.connection.number} {self.way} {text}")
@@ -356,13 +356,8 @@ class _Pump:
             self.stop()
 
     def stop(self):
-        self._stopped = True
         for task in self._tasks:
             task.cancel()
-
-    def end_of_input(self):
-        if self._tasks:
-            self._tasks[0].cancel()
 
     async def _read(self, source):
         """Whatever pieces the stream comes in, the same parts of it are late by the same jitter."""
@@ -384,9 +379,6 @@ class _Pump:
                 await self._under_way.put((loop.time() + late_ms / 1000, data))
         except OSError as error:
             end = error
-        except asyncio.CancelledError:
-            if self._stopped:
-                raise
         await self._under_way.put((0, end))
 
     async def _write(self, sink):

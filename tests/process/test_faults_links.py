@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""Faults of the links of one replica, by the fault proxy; tests/support/survive.py has what must hold.
+
+`*>charlie` are the links on which the others ask charlie, `charlie>*` those on which charlie asks.
+"""
+
+import contextlib
+import time
+
+import pytest
+
+from support import patterns, proxy
+from support.mesh import DOWN, UP
+from support.proxied import ProxiedMesh
+from support.survive import FULL, cases, survive
+
+ALL = ("*>charlie", "charlie>*")
+
+
+def peer_of(mesh, name, other):
+    with mesh.client(name) as client:
+        return next(peer for peer in client.status().peers if peer.name == other)
+
+
+def down(mesh, *causes):
+    """alpha sees charlie down, for one of these causes if any are given."""
+    def seen():
+        peer = peer_of(mesh, "alpha", "charlie")
+        return peer.state == DOWN and (not causes or peer.cause in causes)
+    return seen
+
+
+def open_at_alpha(mesh, count):
+    """So many are sent to charlie and not answered, or wait to be sent. Or it was too slow even for
+    pings."""
+    def seen():
+        peer = peer_of(mesh, "alpha", "charlie")
+        return peer.inflight + peer.queue_messages > count or peer.state == DOWN
+    return seen
+
+
+def connected(mesh, count):
+    """So many more connections were made on the links than there were."""
+    before = sum(link.accepted for link in mesh.links(*ALL))
+    return lambda: sum(link.accepted for link in mesh.links(*ALL)) >= before + count
+
+
+# What it is: what is done to which links, a line after the other, and how it is seen.
+FAULTS = {
+    "slow": (["*charlie* delay 40 20"], lambda mesh: open_at_alpha(mesh, 10)),
+    "slow drain": (["*charlie* throttle 4000"], lambda mesh: open_at_alpha(mesh, 100)),
+    "half open": (["*charlie* stall"], lambda mesh: down(mesh, "silent")),
+    "answers do not come": (["*>charlie stall back", "charlie>* stall there"],
+                            lambda mesh: down(mesh, "silent")),
+    "cut in mid-message": (["*charlie* cut 1 3000"], lambda mesh: connected(mesh, 16)),
+    "refused": (["*charlie* refuse", "*charlie* reset"],
+                lambda mesh: down(mesh, "connection refused")),
+    "dropped": (["*charlie* drop", "*charlie* reset"], down),
+    "no handshake": (["*charlie* hold", "*charlie* reset"],
+                     lambda mesh: down(mesh, "no ZeroMQ handshake")),
+    "reset again and again": (["*charlie* reset"] * 6, lambda mesh: connected(mesh, 12)),
+    "closed again and again": (["*charlie* close"] * 6, lambda mesh: connected(mesh, 12)),
+}
+
+
+@pytest.mark.limit(90 if FULL else 30)
+@pytest.mark.parametrize("pattern", patterns.PATTERNS if FULL else ["router"])
+@pytest.mark.parametrize("lines, seen",
+                         **cases(FAULTS, ["slow drain", "half open", "cut in mid-message"]))
+def test_link_fault(lines, seen, pattern):
+    @contextlib.contextmanager
+    def fault(mesh):
+        condition = seen(mesh)
+        played = mesh.proxy.play("\n".join(f"{60 * n} {line}" for n, line in enumerate(lines)))
+        yield lambda: played.done() and condition()
+        for link in mesh.links(*ALL):
+            link.heal()
+    with ProxiedMesh(pattern=pattern) as mesh:
+        survive(mesh, fault)
+
+
+@pytest.mark.limit(90 if FULL else 30)
+@pytest.mark.parametrize("pattern", patterns.PATTERNS if FULL else ["pubsub"])
+def test_one_way_cut(pattern):
+    """What charlie says to alpha does not arrive; the way from alpha to charlie is open, and bravo
+    hears both."""
+    @contextlib.contextmanager
+    def fault(mesh):
+        for link, way in mesh.one_way("charlie", "alpha"):
+            link.stall(way)
+        yield lambda: (peer_of(mesh, "alpha", "charlie").state == DOWN
+                       and peer_of(mesh, "charlie", "alpha").state == DOWN)
+        assert peer_of(mesh, "bravo", "charlie").state == UP
+        assert peer_of(mesh, "charlie", "bravo").state == UP
+        for link, _ in mesh.one_way("charlie", "alpha"):
+            link.heal()
+    with ProxiedMesh(pattern=pattern) as mesh:
+        survive(mesh, fault)
+
+
+@pytest.mark.limit(90 if FULL else 30)
+@pytest.mark.parametrize("seed", range(1, 6 if FULL else 2))
+def test_random_faults(seed):
+    """Of charlie's links, one after the other; seed N draws the same ones each time."""
+    @contextlib.contextmanager
+    def fault(mesh):
+        links = [link.name for link in mesh.links(*ALL)]
+        played = mesh.proxy.play(proxy.random_script(seed, links, 60 if FULL else 8))
+        yield played.done
+        played.result()
+    with ProxiedMesh(seed=seed) as mesh:
+        survive(mesh, fault)
+
+
+def test_greets_and_drops():
+    """charlie's port greets and drops, time and again: alpha comes back ever more slowly. When that
+    is over, it takes no longer than the longest back-off."""
+    with ProxiedMesh() as mesh, mesh.client("alpha") as client:
+        link = mesh.proxy.links["alpha>charlie"]
+        before, end = link.accepted, time.monotonic() + 1.5
+        while time.monotonic() < end:
+            if any(p.name == "charlie" and p.state == UP for p in client.status().peers):
+                link.reset()
+        assert 4 <= link.accepted - before <= 16, "two connections for each try"
+        mesh.linked()
