@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The resolver. getaddrinfo() may take many seconds and cannot be interrupted, so a thread of its own
- * calls it. Loop and thread share one object with a reference each and a mutex; whoever drops the
- * last reference frees it, so closing never waits for a look-up that hangs.
+ * The resolver. getaddrinfo() may take many seconds and cannot be interrupted, so threads of its own
+ * call it, several, since a name that hangs must not keep the others waiting. Loop and threads share
+ * one object with a reference each and a mutex; whoever drops the last reference frees it, so closing
+ * never waits for a look-up that hangs.
  *
- * Good path: ask() queues the job and wakes the thread; the thread looks up without the mutex, stores
- * the answer and writes the eventfd; the loop takes it. If the thread cannot be started, the job is
- * answered with "not found", and the next question tries to start it again.
+ * Good path: ask() queues the job and wakes a thread, or starts one if none is idle; it looks up without
+ * the mutex, stores the answer and writes the eventfd; the loop takes it. If there is no thread and none
+ * can be started, the job is answered with "not found", and the next question tries again.
  */
 #include "pattern/resolve.h"
 
@@ -35,8 +36,10 @@ struct job {
 struct zn_resolver {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t asked;
-    unsigned refs; /* the loop's and the thread's */
-    bool running;  /* the thread exists */
+    unsigned refs;    /* the loop's and the threads' */
+    unsigned threads; /* that exist, */
+    unsigned idle;    /* and those of them that wait for a job */
+    unsigned asked_n; /* jobs that nobody has begun */
     bool closing;
     int fd; /* eventfd: a job is done */
     struct job jobs[ZN_REPLICAS_MAX];
@@ -80,6 +83,7 @@ static void run(struct zn_resolver *r, struct job *job)
     memcpy(host, job->host, sizeof host);
     uint16_t port = job->port;
     job->state = JOB_RUNNING;
+    r->asked_n--;
     pthread_mutex_unlock(&r->lock);
     struct zn_address address;
     bool found = zn_address_resolve(host, port, &address) == 0;
@@ -95,23 +99,26 @@ static void *resolver_main(void *arg)
     pthread_mutex_lock(&r->lock);
     while (!r->closing) {
         int i = find(r, JOB_ASKED);
-        if (i < 0)
-            pthread_cond_wait(&r->asked, &r->lock);
-        else
+        if (i >= 0) {
             run(r, &r->jobs[i]);
+            continue;
+        }
+        r->idle++;
+        pthread_cond_wait(&r->asked, &r->lock);
+        r->idle--;
     }
     drop(r);
     return NULL;
 }
 
 /* Signals are the application's: the thread is born with all of them blocked. */
-static bool start(struct zn_resolver *r)
+static void start(struct zn_resolver *r)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_attr_t attr;
     if (pthread_attr_init(&attr) != 0)
-        return false;
+        return;
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_t thread;
@@ -119,9 +126,9 @@ static bool start(struct zn_resolver *r)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     if (rc != 0)
-        return false;
+        return;
     r->refs++;
-    return true;
+    r->threads++;
 }
 
 int zn_resolver_open(struct zn_resolver **out)
@@ -149,7 +156,7 @@ void zn_resolver_close(struct zn_resolver **r)
     *r = NULL;
     pthread_mutex_lock(&it->lock);
     it->closing = true;
-    pthread_cond_signal(&it->asked);
+    pthread_cond_broadcast(&it->asked);
     drop(it);
 }
 
@@ -164,12 +171,15 @@ void zn_resolver_ask(struct zn_resolver *r, int peer, const char *host, uint16_t
         memcpy(job->host, host, strlen(host) + 1);
         job->port = port;
         job->state = JOB_ASKED;
-        if (!r->running)
-            r->running = start(r);
-        if (r->running)
+        r->asked_n++;
+        if (r->asked_n > r->idle && r->threads < ZN_RESOLVERS_MAX)
+            start(r);
+        if (r->threads > 0) {
             pthread_cond_signal(&r->asked);
-        else
+        } else {
+            r->asked_n--;
             finish(r, job, false);
+        }
     }
     pthread_mutex_unlock(&r->lock);
 }

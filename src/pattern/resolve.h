@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names to addresses off the loop. One job per peer; a thread, started with the first job, does one
- * after the other. Its descriptor is readable when answers are ready.
+ * Names to addresses off the loop. One job per peer; a few threads, started when there are jobs, do
+ * them. Its descriptor is readable when answers are ready.
  */
 #ifndef ZN_PATTERN_RESOLVE_H
 #define ZN_PATTERN_RESOLVE_H
@@ -10,6 +10,8 @@
 #include <stdint.h>
 
 #include "pattern/address.h"
+
+#define ZN_RESOLVERS_MAX 4 /* threads: look-ups that go on at once */
 
 struct zn_resolver;
 
