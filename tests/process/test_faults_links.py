@@ -10,7 +10,7 @@ import time
 import pytest
 
 from support import patterns, proxy
-from support.mesh import DOWN, UP
+from support.mesh import DOWN, SLOW, UP
 from support.proxied import ProxiedMesh
 from support.survive import FULL, cases, survive
 
@@ -90,8 +90,8 @@ def test_one_way_cut(pattern):
             link.stall(way)
         yield lambda: (peer_of(mesh, "alpha", "charlie").state == DOWN
                        and peer_of(mesh, "charlie", "alpha").state == DOWN)
-        assert peer_of(mesh, "bravo", "charlie").state == UP
-        assert peer_of(mesh, "charlie", "bravo").state == UP
+        assert peer_of(mesh, "bravo", "charlie").state in (UP, SLOW)
+        assert peer_of(mesh, "charlie", "bravo").state in (UP, SLOW)
         for link, _ in mesh.one_way("charlie", "alpha"):
             link.heal()
     with ProxiedMesh(pattern=pattern) as mesh:
@@ -115,11 +115,11 @@ def test_random_faults(seed):
 def test_greets_and_drops():
     """charlie's port greets and drops, time and again: alpha comes back ever more slowly. When that
     is over, it takes no longer than the longest back-off."""
-    with ProxiedMesh() as mesh, mesh.client("alpha") as client:
+    with ProxiedMesh() as mesh:
         link = mesh.proxy.links["alpha>charlie"]
         before, end = link.accepted, time.monotonic() + 1.5
         while time.monotonic() < end:
-            if any(p.name == "charlie" and p.state == UP for p in client.status().peers):
+            if peer_of(mesh, "alpha", "charlie").state in (UP, SLOW):
                 link.reset()
         assert 4 <= link.accepted - before <= 16, "two connections for each try"
         mesh.linked()

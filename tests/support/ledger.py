@@ -11,7 +11,6 @@ import os
 import threading
 
 from support import env, wire
-from support.mesh import UP
 
 MIB = 1 << 20
 STRICT = "ZMQNET_FAULTS_STRICT" in os.environ  # nothing else runs on this machine
@@ -49,7 +48,6 @@ class Auditor:
 
     def __init__(self, mesh, *names, memory_max=64 * MIB):
         self.looks = 0
-        self.down = collections.defaultdict(set)  # who was seen down, by whom
         self._mesh, self._names, self._memory_max = mesh, names, memory_max
         self._wrong = None
         self._stop = threading.Event()
@@ -70,7 +68,6 @@ class Auditor:
     def _look(self, view):
         self.looks += 1
         self._wrong = self._wrong or balance(view)
-        self.down[view.name] |= {p.name for p in view.peers if p.name != view.name and p.state != UP}
 
     def check(self):
         """Also at the end: nobody has needed more memory than he may."""

@@ -13,7 +13,7 @@ from support.wait import wait_until
 
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india")
 
-UP, DOWN = 2, 3  # states of a peer, as proto/zmqnet.proto numbers them
+UP, DOWN, SLOW = 2, 3, 5  # states of a peer, as proto/zmqnet.proto numbers them
 
 Delivery = collections.namedtuple("Delivery", "origin id text")
 
@@ -116,11 +116,13 @@ class Mesh:
             self.wait_up(name, names)
 
     def wait_up(self, name, others):
-        """Return when replica `name` sees all of the others up."""
+        """Return when replica `name` sees all of the others up, or up and slow."""
         others = set(others) - {name}
+
+        def up():
+            return {peer.name for peer in client.status().peers if peer.state in (UP, SLOW)}
         with self.client(name) as client:
-            wait_until(lambda: others <= {p.name for p in client.status().peers if p.state == UP},
-                       10, f"{name} sees {sorted(others)} up")
+            wait_until(lambda: others <= up(), 10, f"{name} sees {sorted(others)} up")
 
     def wait_refused(self, name, other):
         """Return when replica `name` knows that nobody listens at the port of `other`."""

@@ -96,8 +96,8 @@ class NetnsMesh(Mesh):
     def states(self, name):
         return {peer["name"]: peer["state"] for peer in self.view(name)["peers"]}
 
-    def wait_states(self, name, seconds=10, **expected):
-        wait_until(lambda: expected.items() <= self.states(name).items(), seconds,
+    def wait_states(self, name, **expected):
+        wait_until(lambda: expected.items() <= self.states(name).items(), 10,
                    f"{name} sees {expected}")
 
     def linked(self, *names):
