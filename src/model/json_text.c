@@ -250,7 +250,8 @@ int zn_json_text_parse(const char *text, size_t n, struct zn_diags *diags, json_
     error = repeated;
     if (json_error_code(&repeated) == json_error_duplicate_key)
         *out = json_loadb(text, n, JSON_DECODE_ANY, &error);
-    if (!*out && json_error_code(&error) == json_error_out_of_memory)
+    /* It says nothing at all about most allocations that fail. */
+    if (!*out && (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory))
         return ZMQNET_ENOMEM;
     if (!*out) {
         add_syntax_error(diags, text, n, &error);

@@ -17,63 +17,11 @@
 
 #include <cmocka.h>
 
+#include "allocs.h"
+
 #define SLOTS_CHECKED_ALWAYS 512u
 #define SLOTS_CHECKED_PER_STEP 16u
 #define TURNS_MAX 100000
-
-/* ---- counting malloc ---- */
-
-static size_t mallocs;
-
-size_t drive_mallocs(void) { return mallocs; }
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
-
-#ifdef SANITIZED
-int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *, size_t),
-                                              void (*on_free)(const volatile void *));
-static void on_malloc(const volatile void *p, size_t bytes)
-{
-    (void)p;
-    (void)bytes;
-    mallocs++;
-}
-static void on_free(const volatile void *p) { (void)p; }
-static void counting_begin(void)
-{
-    static bool begun;
-    if (!begun)
-        assert_true(__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free) > 0);
-    begun = true;
-}
-#else
-void *__libc_malloc(size_t bytes);
-void *__libc_calloc(size_t n, size_t bytes);
-void *__libc_realloc(void *p, size_t bytes);
-void *malloc(size_t bytes)
-{
-    mallocs++;
-    return __libc_malloc(bytes);
-}
-void *calloc(size_t n, size_t bytes)
-{
-    mallocs++;
-    return __libc_calloc(n, bytes);
-}
-void *realloc(void *p, size_t bytes)
-{
-    mallocs++;
-    return __libc_realloc(p, bytes);
-}
-static void counting_begin(void) {}
-#endif
 
 /* ---- opening ---- */
 
@@ -96,7 +44,6 @@ static zmqnet_peers *peers_make(int n)
 
 struct driver *drive_open(int n, int self, struct zn_mesh_config config)
 {
-    counting_begin();
     struct driver *d = calloc(1, sizeof *d);
     assert_non_null(d);
     d->peers = peers_make(n);
@@ -249,9 +196,9 @@ static void frames_measure(struct driver *d)
 
 int drive(struct driver *d, struct zn_event e)
 {
-    size_t before = mallocs;
+    size_t before = allocs_calls();
     int rc = zn_mesh_step(d->m, d->now_us, &e, &d->out);
-    assert_int_equal(mallocs, before);
+    assert_int_equal(allocs_calls(), before);
     frames_measure(d);
     for (size_t i = 0; i < d->out.n; i++)
         carry(d, &d->out.at[i]);

@@ -59,8 +59,6 @@ static inline uint64_t life_of(int p) { return 0x1000u + (uint64_t)p; }
  * default; via counts for clients alone. */
 struct driver *drive_open(int n, int self, struct zn_mesh_config config);
 void drive_close(struct driver **d);
-/* Calls of malloc() and its kin so far, by anybody. */
-size_t drive_mallocs(void);
 struct zn_blob *drive_blob(size_t bytes);
 
 int drive(struct driver *d, struct zn_event e);

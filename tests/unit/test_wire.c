@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "allocs.h"
 #include "base/rand.h"
 #include "model/wire.h"
 
@@ -26,42 +27,6 @@
 #define LIFE_B 0x2b7e151628aed2a6u /* bravo's */
 #define LIFE_C 0x00c0ffee00c0ffeeu /* a client's */
 #define PEERS_HASH 0x609d819aef0a8f4au
-
-/* ---- counting malloc ---- */
-
-static size_t malloc_calls, malloc_bytes;
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
-
-#ifdef SANITIZED
-int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *, size_t),
-                                              void (*on_free)(const volatile void *));
-static void on_malloc(const volatile void *p, size_t bytes)
-{
-    (void)p;
-    malloc_calls++;
-    malloc_bytes += bytes;
-}
-static void on_free(const volatile void *p) { (void)p; }
-#else
-static long malloc_fails_in = -1; /* calls until one fails; -1: none does */
-void *__libc_malloc(size_t bytes);
-void *malloc(size_t bytes)
-{
-    malloc_calls++;
-    malloc_bytes += bytes;
-    if (malloc_fails_in >= 0 && malloc_fails_in-- == 0)
-        return NULL;
-    return __libc_malloc(bytes);
-}
-#endif
 
 /* ---- bytes put together by hand ---- */
 
@@ -1087,11 +1052,11 @@ static size_t mallocs_of(struct zn_decoder *d, const struct buf *b)
 {
     struct zn_msg msg;
     enum zn_wire_error error;
-    size_t before = malloc_calls;
+    size_t before = allocs_calls();
     zn_decoder_begin(d, b->at, b->n);
     assert_int_equal(zn_decoder_next(d, &msg, &error), 1);
     assert_int_equal(error, ZN_WIRE_OK);
-    size_t calls = malloc_calls - before;
+    size_t calls = allocs_calls() - before;
     zn_msg_drop(&msg);
     return calls;
 }
@@ -1116,9 +1081,9 @@ static void a_large_body_is_copied_once(void **state)
     struct zn_decoder *d = decoder();
     struct buf b = {0};
     put_letters(&b, 3, BODY_MAX);
-    size_t before = malloc_bytes;
+    size_t before = allocs_bytes();
     assert_int_equal(mallocs_of(d, &b), 1);
-    assert_true(malloc_bytes - before < BODY_MAX + 256);
+    assert_true(allocs_bytes() - before < BODY_MAX + 256);
     free(b.at);
     zn_decoder_free(&d);
 }
@@ -1130,10 +1095,10 @@ static void packing_costs_no_malloc(void **state)
     struct zn_blob *body = blob("body");
     struct zn_msg msg;
     widest(&msg, ZN_SINGLE, ZN_REPLY, body);
-    size_t before = malloc_calls;
+    size_t before = allocs_calls();
     assert_true(zn_wire_size(&msg) <= sizeof out);
     zn_wire_pack(&msg, out);
-    assert_int_equal(malloc_calls, before);
+    assert_int_equal(allocs_calls(), before);
     zn_blob_drop(&body);
 }
 
@@ -1151,10 +1116,10 @@ static void hostile_frames_cost_no_more_than_their_size(void **state)
         while (b.n < 1u << 20)
             put(&b, item.at, item.n);
         put_bytes(&view, 23, b.at, b.n); /* the same inside of a status */
-        size_t before = malloc_bytes;
+        size_t before = allocs_bytes();
         decode_all(d, b.at, b.n); /* makes one copy of the frame */
         decode_all(d, view.at, view.n);
-        assert_true(malloc_bytes - before <= 4 * b.n + (256u << 10));
+        assert_true(allocs_bytes() - before <= 4 * b.n + (256u << 10));
         free(item.at);
         free(b.at);
         free(view.at);
@@ -1162,7 +1127,6 @@ static void hostile_frames_cost_no_more_than_their_size(void **state)
     zn_decoder_free(&d);
 }
 
-#ifndef SANITIZED
 /* Whichever malloc fails: the error is said, nothing leaks, and the decoder goes on. */
 static void no_memory_is_an_error_of_one_message(void **state)
 {
@@ -1180,30 +1144,26 @@ static void no_memory_is_an_error_of_one_message(void **state)
     size_t calls = mallocs_of(d, &b);
     assert_int_equal(calls, 4);
     for (size_t i = 0; i < calls; i++) {
-        malloc_fails_in = (long)i;
+        allocs_fail(i, ALLOCS_OF_THIS_THREAD);
         zn_decoder_begin(d, b.at, b.n);
         assert_int_equal(zn_decoder_next(d, &msg, &error), 1);
-        malloc_fails_in = -1;
+        assert_true(allocs_end());
         assert_int_equal(error, ZN_WIRE_MEMORY);
         assert_null(msg.body);
         zn_msg_drop(&msg);
         assert_int_equal(mallocs_of(d, &b), calls);
     }
-    malloc_fails_in = 0;
+    allocs_fail(0, ALLOCS_OF_THIS_THREAD);
     struct zn_decoder *none;
     int rc = zn_decoder_new(1, &none);
-    malloc_fails_in = -1;
+    assert_true(allocs_end());
     assert_int_equal(rc, ZMQNET_ENOMEM);
     free(b.at);
     zn_decoder_free(&d);
 }
-#endif
 
 int main(void)
 {
-#ifdef SANITIZED
-    __sanitizer_install_malloc_and_free_hooks(on_malloc, on_free);
-#endif
     golden_rows[1].reply = blob("ok");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_bytes_are_made_and_read),
@@ -1233,9 +1193,7 @@ int main(void)
         cmocka_unit_test(a_large_body_is_copied_once),
         cmocka_unit_test(packing_costs_no_malloc),
         cmocka_unit_test(hostile_frames_cost_no_more_than_their_size),
-#ifndef SANITIZED
         cmocka_unit_test(no_memory_is_an_error_of_one_message),
-#endif
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     zn_blob_drop(&golden_rows[1].reply);
