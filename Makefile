@@ -5,10 +5,11 @@ BUILD  ?= build
 prefix ?= /usr/local
 SEEDS  ?= 1000
 TIMES  ?= 1
+T      ?= 60
 MESON   = meson
 NINJA   = ninja
 
-.PHONY: all demo test check bench sim faults cov tidy format install clean help bootstrap
+.PHONY: all demo test check bench sim faults fuzz cov tidy format install clean help bootstrap
 
 all: $(BUILD)/build.ninja  ## build the command (build/zmqnet), the library and the tests
 	@$(NINJA) -C $(BUILD) $(NINJAFLAGS)
@@ -33,6 +34,10 @@ sim: all  ## SEEDS=n random schedules through the simulator
 faults: bootstrap all  ## TIMES=n times the faults of real processes and links, in their long form
 	@scripts/faults --build $(BUILD) --times $(TIMES)
 
+fuzz:  ## T=n seconds of libFuzzer for each target of tests/fuzz/; finds are kept and fail
+	@scripts/bootstrap fuzz
+	@scripts/fuzz --time $(T)
+
 cov: bootstrap  ## line coverage of src/ by the tests
 	@scripts/cov
 
@@ -48,7 +53,7 @@ install: all  ## prefix (default /usr/local) and DESTDIR are honoured
 	@DESTDIR=$(abspath $(DESTDIR)) $(MESON) install -C $(BUILD) --quiet
 
 clean:  ## remove everything that was built
-	@rm -rf $(BUILD) build-asan build-tsan build-cov
+	@rm -rf $(BUILD) build-asan build-tsan build-cov build-fuzz
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
