@@ -391,6 +391,20 @@ struct zmqnet_peer_status {
     bool config_differs;    /* its peers file is not the same as ours */
 };
 
+/* What a replica told of its link to another one. */
+struct zmqnet_link {
+    uint8_t state; /* enum zmqnet_state; 0, or a number that this version does not know: not known */
+    uint8_t cause; /* zmqnet_cause_text() has the words; 0: none */
+};
+
+/* What another replica told of its links when it was last heard. It proves nothing: a replica that
+ * lies can mislead whoever looks at it, and nothing else. */
+struct zmqnet_heard {
+    const char *name;
+    uint64_t age_us;                 /* since then; one that is too old is left out */
+    const struct zmqnet_link *links; /* peers_n of them, in the order of the peers */
+};
+
 /* A snapshot of one replica's view. Read only; its pointers live as long as it does. */
 typedef struct zmqnet_status {
     const char *name; /* "" for a client */
@@ -401,6 +415,8 @@ typedef struct zmqnet_status {
     const struct zmqnet_peer_status *peers;
     size_t counters_n;
     const struct zmqnet_counter *counters;
+    size_t rows_n; /* of those replicas that were heard of late, this one not among them */
+    const struct zmqnet_heard *rows;
 } zmqnet_status;
 
 /* Take a snapshot: of this node (peer NULL), or, on a client, the view of replica `peer`, asked over
@@ -414,6 +430,10 @@ typedef struct zmqnet_status {
 ZMQNET_API ZMQNET_CHECKED int zmqnet_status_get(zmqnet_node *node, const char *peer,
                                                 uint32_t timeout_ms, zmqnet_status **status,
                                                 const char **why);
+
+/* The cause of a link in words: "connection refused"; "" for 0, "another cause" for what this version
+ * does not know. Static text. */
+ZMQNET_API const char *zmqnet_cause_text(unsigned cause);
 
 /* Frees *status and leaves NULL; *status may be NULL. Any thread. */
 ZMQNET_API void zmqnet_status_free(zmqnet_status **status);

@@ -76,3 +76,5 @@ int zmqnet_status_get(zmqnet_node *node, const char *peer, uint32_t timeout_ms,
         *why = w.why;
     return w.rc;
 }
+
+const char *zmqnet_cause_text(unsigned cause) { return zn_reach_cause_text(cause); }

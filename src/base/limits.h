@@ -69,6 +69,7 @@
 #define ZN_LATE_US (10 * ZN_MS)
 #define ZN_STALL_US (100 * ZN_MS)
 #define ZN_HELLO_US (2 * ZN_SECOND) /* a link whose hello is not answered by then is made anew */
+#define ZN_REACH_US (4 * ZN_SECOND) /* so long after it was due twice, a peer's row is forgotten */
 #define ZN_ORIGIN_KEEP_US (330 * ZN_SECOND)
 #define ZN_LAST_LOOK_US                                                                            \
     (20 * ZN_MS) /* a failed broadcast waits this long for those who may answer */

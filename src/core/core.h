@@ -16,6 +16,7 @@
  *   serve.c    requests that arrive: who may ask, handler, answers
  *   window.c   the dedup window: which ids are known, what was answered, what is too old
  *   flush.c    what leaves, and what leaves together
+ *   reach.c    what each peer tells of its own links
  *   status.c   counters and snapshots
  *   check.c    what must hold between two steps
  *
@@ -211,6 +212,12 @@ struct zn_peer {
     uint64_t sent, acked, refused, unknown, never_sent, retries, late;
 };
 
+/* What a peer said of its links, in the order of our peers file. */
+struct zn_heard {
+    uint64_t at_us; /* 0: nothing */
+    struct zmqnet_link links[ZN_REPLICAS_MAX];
+};
+
 /* ---- the mesh ---- */
 
 struct zn_mesh {
@@ -258,6 +265,10 @@ struct zn_mesh {
     zmqnet_status view;
     struct zmqnet_peer_status view_peers[ZN_REPLICAS_MAX];
     struct zmqnet_counter view_counters[ZN_COUNTERS_N];
+
+    struct zmqnet_link links[ZN_REPLICAS_MAX]; /* our own row as we tell it, by name */
+    struct zn_heard heard[ZN_REPLICAS_MAX];
+    struct zmqnet_heard view_rows[ZN_REPLICAS_MAX];
 };
 
 #define ZN_TAG_PEER 0x80000000u /* timers of peers; those of calls carry the slot */
@@ -358,6 +369,8 @@ void zn_peer_rival_refuse(struct zn_mesh *m, int peer);
 
 /* detector.c */
 void zn_peer_update_timer(struct zn_mesh *m, int peer);
+/* How often a peer is pinged at least; in lock step, unless it owes an answer. */
+uint64_t zn_peer_idle_us(const struct zn_mesh *m);
 void zn_peer_tick(struct zn_mesh *m, int peer);
 void zn_peer_ping(struct zn_mesh *m, int peer);
 void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg);
@@ -371,6 +384,14 @@ void zn_peer_asked(struct zn_mesh *m, int peer);
 /* The step before this one was then. If a timer has been due since, our own loop is late, and nobody
  * else is to blame for that time. */
 void zn_peers_forgive(struct zn_mesh *m, uint64_t before_us);
+
+/* reach.c */
+/* Put our row into a message that leaves, if it is one that carries it. */
+void zn_reach_tell(struct zn_mesh *m, struct zn_msg *msg);
+/* A message of a peer, on its own connection, may hold its row. */
+void zn_reach_hear(struct zn_mesh *m, int peer, const struct zn_msg *msg);
+/* Write what is known of others into m->view_rows. Returns of how many. */
+size_t zn_reach_view(struct zn_mesh *m);
 
 /* original.c */
 /* A message without a kind on our link. */

@@ -112,7 +112,7 @@ static bool waits_for_pong(const struct zn_peer *p)
 
 /* A mesh has n * (n - 1) links. They share a fixed number of pings, or a large mesh would do nothing
  * else. */
-static uint64_t idle_interval_us(const struct zn_mesh *m)
+uint64_t zn_peer_idle_us(const struct zn_mesh *m)
 {
     uint64_t share_us = (uint64_t)m->n * (m->n - 1) * ZN_SECOND / ZN_IDLE_PINGS_PER_SECOND;
     return share_us > ZN_PING_US ? share_us : ZN_PING_US;
@@ -124,7 +124,7 @@ static bool is_busy(const struct zn_peer *p) { return p->flight.n + p->queue.n >
 /* Peers are pinged together, so that one wake-up serves several. */
 static uint64_t measure_at_us(const struct zn_mesh *m, const struct zn_peer *p)
 {
-    uint64_t idle_us = idle_interval_us(m), together_us = idle_us / 8;
+    uint64_t idle_us = zn_peer_idle_us(m), together_us = idle_us / 8;
     uint64_t at_us = p->measured_us + idle_us;
     return idle_us == ZN_PING_US ? at_us : at_us / together_us * together_us;
 }

@@ -57,6 +57,7 @@ void zn_send_now(struct zn_mesh *m, int peer, const struct zn_msg *msg)
     struct zn_action *a = zn_emit(m, ZN_ACT_SEND);
     a->peer = peer;
     a->msg = *msg;
+    zn_reach_tell(m, &a->msg);
     m->peers[peer].frame_n = 0; /* if this one is not taken, the frame before it was */
     zn_count(m, ZN_COUNT_messages_out);
 }
@@ -66,6 +67,7 @@ void zn_reply_now(struct zn_mesh *m, zn_route route, const struct zn_msg *msg)
     struct zn_action *a = zn_emit(m, ZN_ACT_REPLY);
     a->route = route;
     a->msg = *msg;
+    zn_reach_tell(m, &a->msg);
     zn_count(m, ZN_COUNT_messages_out);
 }
 
@@ -221,12 +223,14 @@ static void link_message(struct zn_mesh *m, int peer, struct zn_msg *msg)
     zn_count(m, ZN_COUNT_messages_in);
     zn_peer_heard(m, peer);
     switch (msg->kind) {
-    case ZN_HELLO: zn_peer_hello_answer(m, peer, msg); return;
-    case ZN_PONG: zn_peer_pong(m, peer, msg); return;
+    case ZN_HELLO: zn_peer_hello_answer(m, peer, msg); break;
+    case ZN_PONG: zn_peer_pong(m, peer, msg); break;
     case ZN_REPLY: zn_call_reply(m, peer, msg); return;
     case ZN_LEGACY: zn_original_answer(m, peer, msg); return;
-    default: zn_count_bad(m, ZN_COUNT_unknown_kind, peer);
+    default: zn_count_bad(m, ZN_COUNT_unknown_kind, peer); return;
     }
+    if (m->peers[peer].greeting == ZN_GREET_DONE)
+        zn_reach_hear(m, peer, msg);
 }
 
 static void bad_input(struct zn_mesh *m, const struct zn_event *in)

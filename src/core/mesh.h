@@ -76,6 +76,8 @@ enum zn_why {
         ZN_WHYS_N
 };
 const char *zn_why_text(enum zn_why why);
+/* The number of a cause on the wire, which never changes, in words. */
+const char *zn_reach_cause_text(unsigned cause);
 
 /* ---- events: what goes in ---- */
 

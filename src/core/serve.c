@@ -272,20 +272,29 @@ static void serve_ping(struct zn_mesh *m, const struct zn_from *from, const stru
     zn_reply_now(m, from->route, &pong);
 }
 
+/* From whom a row is taken has been seen by now: the peer of this connection. */
+static void hear_row(struct zn_mesh *m, const struct zn_from *from, const struct zn_msg *msg)
+{
+    int peer = peer_of(m, from);
+    if (peer >= 0)
+        zn_reach_hear(m, peer, msg);
+}
+
 void zn_serve(struct zn_mesh *m, const struct zn_from *from, struct zn_msg *msg)
 {
     zn_count(m, ZN_COUNT_messages_in);
     switch (msg->kind) {
-    case ZN_HELLO: zn_peer_hello_asked(m, from, msg); return;
-    case ZN_PING: serve_ping(m, from, msg); return;
+    case ZN_HELLO: zn_peer_hello_asked(m, from, msg); break;
+    case ZN_PING: serve_ping(m, from, msg); break;
     case ZN_REQUEST: serve_request(m, from, msg); return;
     case ZN_SUBMIT: serve_submit(m, from->route, msg); return;
     case ZN_STATUS: serve_status(m, from->route, msg); return;
     case ZN_BYE: zn_peer_bye(m, from, msg); return;
     case ZN_LEGACY: serve_legacy(m, from->route, msg); return;
     case ZN_REPLY: zn_count_bad(m, ZN_COUNT_unasked_reply, peer_of(m, from)); return;
-    default: zn_count_bad(m, ZN_COUNT_unknown_kind, peer_of(m, from));
+    default: zn_count_bad(m, ZN_COUNT_unknown_kind, peer_of(m, from)); return;
     }
+    hear_row(m, from, msg);
 }
 
 /* ---- answers ---- */

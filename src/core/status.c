@@ -83,6 +83,8 @@ const zmqnet_status *zn_mesh_status(struct zn_mesh *m, uint64_t now_us)
         .peers = m->view_peers,
         .counters_n = ZN_COUNTERS_N,
         .counters = m->view_counters,
+        .rows_n = zn_reach_view(m),
+        .rows = m->view_rows,
     };
     return &m->view;
 }

@@ -62,8 +62,11 @@ struct zn_msg {
     uint64_t life;
     uint32_t version;
     uint64_t peers_hash;
-    const char *pattern;         /* "" if absent */
-    const zmqnet_status *status; /* NULL if absent */
+    const char *pattern;             /* "" if absent */
+    const zmqnet_status *status;     /* NULL if absent */
+    const struct zmqnet_link *links; /* links_n of them, by the names that names_hash is of */
+    size_t links_n;
+    uint64_t names_hash;
 };
 
 #endif

@@ -63,16 +63,18 @@ static uint64_t hash_replica(uint64_t h, const zmqnet_peers *peers, size_t i)
 }
 
 /* Sorted first, so that files which list the same replicas in another order are the same mesh. */
-static uint64_t hash_of(const zmqnet_peers *peers)
+static void hash_all(zmqnet_peers *peers)
 {
     const struct zmqnet_replica *sorted[ZN_REPLICAS_MAX];
-    uint64_t h = 14695981039346656037u;
+    peers->hash = peers->names_hash = 14695981039346656037u;
     for (size_t i = 0; i < peers->n; i++)
         sorted[i] = &peers->replicas[i];
     qsort(sorted, peers->n, sizeof *sorted, by_name);
-    for (size_t i = 0; i < peers->n; i++)
-        h = hash_replica(h, peers, (size_t)(sorted[i] - peers->replicas));
-    return h;
+    for (size_t i = 0; i < peers->n; i++) {
+        peers->sorted[i] = (uint8_t)(sorted[i] - peers->replicas);
+        peers->hash = hash_replica(peers->hash, peers, peers->sorted[i]);
+        peers->names_hash = hash_text(hash_text(peers->names_hash, sorted[i]->name), "\n");
+    }
 }
 
 static void finish(zmqnet_peers *peers)
@@ -88,7 +90,7 @@ static void finish(zmqnet_peers *peers)
         replica->endpoint = peers->endpoints[i];
         zn_ports_complete(peers, i);
     }
-    peers->hash = hash_of(peers);
+    hash_all(peers);
 }
 
 static int parse(const char *text, size_t n, zmqnet_peers **out, struct zn_diags *diags)

@@ -17,6 +17,8 @@ struct zmqnet_peers {
     atomic_uint refs;
     size_t n;      /* 1..ZN_REPLICAS_MAX */
     uint64_t hash; /* over name, host and ports of each replica, sorted by name: FNV-1a 64 (wire.md) */
+    uint64_t names_hash; /* over the sorted names alone: rows are read by it (wire.md) */
+    uint8_t sorted[ZN_REPLICAS_MAX];                 /* indices, by name in byte order */
     struct zmqnet_replica replicas[ZN_REPLICAS_MAX]; /* in the file's order; strings owned here */
     char names[ZN_REPLICAS_MAX][ZN_NAME_MAX + 1];
     char hosts[ZN_REPLICAS_MAX][ZN_HOST_MAX + 1];

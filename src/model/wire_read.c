@@ -38,19 +38,24 @@ static_assert(BATCH_TAG == 0x7a, "one byte");
 #define BODY_TEXTS (2 * TEXT_ROOM(ZN_NAME_MAX) + TEXT_ROOM(ZN_PATTERN_NAME_MAX))
 #define TEXTS_MAX                                                                                  \
     (2 * BODY_TEXTS + ZN_REPLICAS_MAX * (ROW_TEXTS + PEER_TEXTS) +                                 \
-     ZN_STATUS_COUNTERS_MAX * TEXT_ROOM(ZN_NAME_MAX))
+     (ZN_REPLICAS_MAX + ZN_STATUS_COUNTERS_MAX) * TEXT_ROOM(ZN_NAME_MAX))
+
+static_assert(sizeof(struct zmqnet_link) == 2, "a link is two bytes, as on the wire");
 
 enum frame_state { FRAME_DONE, FRAME_BAD, FRAME_SINGLE, FRAME_BATCH };
 
 /* What of a message is still in the frame. */
 struct body_spans {
-    struct zn_span sender, message, target, pattern;
+    struct zn_span sender, message, target, pattern, links;
 };
 struct row_spans {
     struct zn_span name, why, reply;
 };
 struct peer_spans {
     struct zn_span name, endpoint, cause;
+};
+struct heard_spans {
+    struct zn_span name, links;
 };
 
 /* Lists have one place more than their limit, which takes whatever is above it. What a message does
@@ -70,6 +75,7 @@ struct zn_decoder {
     uint64_t lives[ZN_REPLICAS_MAX + 1];
     struct zn_row rows[ZN_REPLICAS_MAX + 1];
     struct row_spans row_spans[ZN_REPLICAS_MAX + 1];
+    struct zmqnet_link links[ZN_REPLICAS_MAX];
 
     zmqnet_status status;
     struct zn_span status_name, status_pattern;
@@ -77,6 +83,9 @@ struct zn_decoder {
     struct peer_spans peer_spans[ZN_REPLICAS_MAX + 1];
     struct zmqnet_counter counters[ZN_STATUS_COUNTERS_MAX + 1];
     struct zn_span counter_names[ZN_STATUS_COUNTERS_MAX + 1];
+    struct zmqnet_heard heard[ZN_REPLICAS_MAX + 1];
+    struct heard_spans heard_spans[ZN_REPLICAS_MAX + 1];
+    struct zmqnet_link heard_links[ZN_REPLICAS_MAX][ZN_REPLICAS_MAX];
 
     char texts[TEXTS_MAX];
 };
@@ -196,12 +205,35 @@ static bool read_counter(struct zn_decoder *d, struct zn_span in)
     return true;
 }
 
+static bool read_heard(struct zn_decoder *d, struct zn_span in)
+{
+    size_t place = next_place(&d->status.rows_n, ZN_REPLICAS_MAX);
+    struct zmqnet_heard *heard = &d->heard[place];
+    struct heard_spans *spans = &d->heard_spans[place];
+    struct zn_field f;
+    *heard = (struct zmqnet_heard){0};
+    *spans = (struct heard_spans){0};
+    while (in.at < in.end) {
+        if (!zn_proto_field(&in, &f))
+            return false;
+        switch (f.tag) {
+        case BYTES(1): spans->name = f.bytes; break;
+        case NUMBER(2): heard->age_us = f.number; break;
+        case BYTES(3): spans->links = f.bytes; break;
+        default:
+            if (!is_unknown(&f, 3))
+                return false;
+        }
+    }
+    return true;
+}
+
 /* A status that comes in two parts is one: its lists add up, of the rest the last counts. */
 static bool read_status(struct zn_decoder *d, struct zn_span in)
 {
     struct zn_field f;
     if (!d->has_status) {
-        d->status = (zmqnet_status){.peers = d->peers, .counters = d->counters};
+        d->status = (zmqnet_status){.peers = d->peers, .counters = d->counters, .rows = d->heard};
         d->status_name = d->status_pattern = (struct zn_span){0};
     }
     d->has_status = true;
@@ -216,7 +248,8 @@ static bool read_status(struct zn_decoder *d, struct zn_span in)
         case NUMBER(4): d->status.uptime_us = f.number; break;
         case BYTES(5): ok = read_peer(d, f.bytes); break;
         case BYTES(6): ok = read_counter(d, f.bytes); break;
-        default: ok = is_unknown(&f, 6);
+        case BYTES(7): ok = read_heard(d, f.bytes); break;
+        default: ok = is_unknown(&f, 7);
         }
         if (!ok)
             return false;
@@ -256,7 +289,9 @@ static bool read_body(struct zn_decoder *d, struct zn_span in, struct zn_msg *ms
         case NUMBER(21): msg->need = (uint32_t)f.number; break;
         case NUMBER(22): msg->have = (uint32_t)f.number; break;
         case BYTES(23): ok = read_status(d, f.bytes); break;
-        default: ok = is_unknown(&f, 23);
+        case BYTES(24): d->body_spans.links = f.bytes; break;
+        case FIXED64(25): msg->names_hash = f.number; break;
+        default: ok = is_unknown(&f, 25);
         }
         if (!ok)
             return false;
@@ -325,6 +360,19 @@ static const char *take_text(struct zn_decoder *d, struct zn_span text, size_t m
     return s;
 }
 
+/* Two bytes for each of n replicas. */
+static const struct zmqnet_link *take_links(struct zn_decoder *d, struct zn_span in, size_t n,
+                                            struct zmqnet_link out[ZN_REPLICAS_MAX])
+{
+    if (zn_span_bytes(in) != n * sizeof *out || n > ZN_REPLICAS_MAX) {
+        fail(d, ZN_WIRE_LIMIT);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = (struct zmqnet_link){in.at[2 * i], in.at[2 * i + 1]};
+    return out;
+}
+
 static void check_rows(struct zn_decoder *d)
 {
     check_max(d, d->rows_n, ZN_REPLICAS_MAX);
@@ -345,6 +393,7 @@ static void check_status(struct zn_decoder *d)
     view->pattern = take_text(d, d->status_pattern, ZN_PATTERN_NAME_MAX);
     check_max(d, view->peers_n, ZN_REPLICAS_MAX);
     check_max(d, view->counters_n, ZN_STATUS_COUNTERS_MAX);
+    check_max(d, view->rows_n, ZN_REPLICAS_MAX);
     for (size_t i = 0; i < view->peers_n && !d->error; i++) {
         struct zmqnet_peer_status *peer = &d->peers[i];
         peer->name = take_text(d, d->peer_spans[i].name, ZN_NAME_MAX);
@@ -354,6 +403,11 @@ static void check_status(struct zn_decoder *d)
     }
     for (size_t i = 0; i < view->counters_n && !d->error; i++)
         d->counters[i].name = take_text(d, d->counter_names[i], ZN_NAME_MAX);
+    for (size_t i = 0; i < view->rows_n && !d->error; i++) {
+        d->heard[i].name = take_text(d, d->heard_spans[i].name, ZN_NAME_MAX);
+        d->heard[i].links =
+            take_links(d, d->heard_spans[i].links, view->peers_n, d->heard_links[i]);
+    }
 }
 
 static void check_body(struct zn_decoder *d, struct zn_msg *msg)
@@ -369,6 +423,8 @@ static void check_body(struct zn_decoder *d, struct zn_msg *msg)
     msg->pattern = take_text(d, d->body_spans.pattern, ZN_PATTERN_NAME_MAX);
     check_body_size(d, d->body_spans.message);
     check_max(d, d->lives_n, ZN_REPLICAS_MAX);
+    msg->links_n = zn_span_bytes(d->body_spans.links) / sizeof *msg->links;
+    msg->links = take_links(d, d->body_spans.links, msg->links_n, d->links);
     check_rows(d);
     if (d->has_status && !d->error)
         check_status(d);

@@ -39,6 +39,14 @@ ZN_PROTO_INLINE void put_lives(struct zn_out *o, unsigned field, const uint64_t 
         zn_put_raw64(o, lives[i]);
 }
 
+/* Two bytes each, as they stand in memory. */
+ZN_PROTO_INLINE void put_links(struct zn_out *o, unsigned field, const struct zmqnet_link *links,
+                               size_t n)
+{
+    assert(n <= ZN_REPLICAS_MAX);
+    zn_put_bytes(o, field, links, n * sizeof *links);
+}
+
 /* ---- Row ---- */
 
 ZN_PROTO_INLINE void put_row(struct zn_out *o, const struct zn_row *r)
@@ -58,7 +66,7 @@ static size_t row_size(const struct zn_row *r)
     return o.n;
 }
 
-/* ---- StatusPeer, Counter, StatusView ---- */
+/* ---- StatusPeer, Counter, HeardRow, StatusView ---- */
 
 ZN_PROTO_INLINE void put_peer(struct zn_out *o, const struct zmqnet_peer_status *s)
 {
@@ -101,9 +109,24 @@ static size_t counter_size(const struct zmqnet_counter *c)
     return o.n;
 }
 
+ZN_PROTO_INLINE void put_heard(struct zn_out *o, const struct zmqnet_heard *h, size_t peers_n)
+{
+    put_text(o, 1, h->name, ZN_NAME_MAX);
+    zn_put_number(o, 2, h->age_us);
+    put_links(o, 3, h->links, peers_n);
+}
+
+static size_t heard_size(const struct zmqnet_heard *h, size_t peers_n)
+{
+    struct zn_out o = COUNT_ONLY;
+    put_heard(&o, h, peers_n);
+    return o.n;
+}
+
 ZN_PROTO_INLINE void put_view(struct zn_out *o, const zmqnet_status *s)
 {
     assert(s->peers_n <= ZN_REPLICAS_MAX && s->counters_n <= ZN_STATUS_COUNTERS_MAX);
+    assert(s->rows_n <= ZN_REPLICAS_MAX);
     put_text(o, 1, s->name, ZN_NAME_MAX);
     put_text(o, 2, s->pattern, ZN_PATTERN_NAME_MAX);
     zn_put_fixed64(o, 3, s->life);
@@ -114,6 +137,9 @@ ZN_PROTO_INLINE void put_view(struct zn_out *o, const zmqnet_status *s)
     for (size_t i = 0; i < s->counters_n; i++)
         if (zn_put_message(o, 6, counter_size(&s->counters[i])))
             put_counter(o, &s->counters[i]);
+    for (size_t i = 0; i < s->rows_n; i++)
+        if (zn_put_message(o, 7, heard_size(&s->rows[i], s->peers_n)))
+            put_heard(o, &s->rows[i], s->peers_n);
 }
 
 static size_t view_size(const zmqnet_status *s)
@@ -164,6 +190,8 @@ ZN_PROTO_INLINE void put_body(struct zn_out *o, const struct zn_msg *msg)
     zn_put_number(o, 21, msg->need);
     zn_put_number(o, 22, msg->have);
     put_status(o, msg->status);
+    put_links(o, 24, msg->links, msg->links_n);
+    zn_put_fixed64(o, 25, msg->names_hash);
 }
 
 size_t zn_wire_size(const struct zn_msg *msg)

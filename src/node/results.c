@@ -142,6 +142,9 @@ static size_t status_bytes(const zmqnet_status *s)
                  strlen(s->peers[i].cause) + 3;
     for (size_t i = 0; i < s->counters_n; i++)
         bytes += sizeof s->counters[i] + strlen(s->counters[i].name) + 1;
+    for (size_t i = 0; i < s->rows_n; i++)
+        bytes +=
+            sizeof s->rows[i] + strlen(s->rows[i].name) + 1 + s->peers_n * sizeof *s->rows[i].links;
     return bytes;
 }
 
@@ -152,12 +155,14 @@ zmqnet_status *zn_status_copy(const zmqnet_status *from)
         return NULL;
     struct zmqnet_peer_status *peers = (struct zmqnet_peer_status *)(s + 1);
     struct zmqnet_counter *counters = (struct zmqnet_counter *)(peers + from->peers_n);
-    struct room room = {(char *)(counters + from->counters_n)};
+    struct zmqnet_heard *rows = (struct zmqnet_heard *)(counters + from->counters_n);
+    struct room room = {(char *)(rows + from->rows_n)};
     *s = *from;
     s->name = put_text(&room, from->name);
     s->pattern = put_text(&room, from->pattern);
     s->peers = peers;
     s->counters = counters;
+    s->rows = rows;
     for (size_t i = 0; i < from->peers_n; i++) {
         peers[i] = from->peers[i];
         peers[i].name = put_text(&room, from->peers[i].name);
@@ -167,6 +172,11 @@ zmqnet_status *zn_status_copy(const zmqnet_status *from)
     for (size_t i = 0; i < from->counters_n; i++) {
         counters[i] = from->counters[i];
         counters[i].name = put_text(&room, from->counters[i].name);
+    }
+    for (size_t i = 0; i < from->rows_n; i++) {
+        rows[i] = from->rows[i];
+        rows[i].name = put_text(&room, from->rows[i].name);
+        rows[i].links = put(&room, from->rows[i].links, from->peers_n * sizeof *rows[i].links);
     }
     return s;
 }

@@ -473,6 +473,16 @@ static const char *do_counters(struct sim *s, char **w, int n)
     return NULL;
 }
 
+static const char *do_rows(struct sim *s, char **w, int n)
+{
+    int node = sim_find(s, w[1]);
+    (void)n;
+    if (node < 0 || !sim_has_mesh(s, node))
+        return "no such process runs";
+    sim_say_rows(s, zn_mesh_status(s->nodes[node].mesh, s->now_us));
+    return NULL;
+}
+
 struct command {
     const char *name;
     int words_min; /* the name included */
@@ -517,6 +527,7 @@ static const struct command commands[] = {
     {"handler", 3, do_handler, "handler NODE ack|refuse CODE|later DURATION|never [TEXT]"},
     {"inject", 5, sim_inject, "inject NODE on PEER|from WHO KIND [key=value ...]"},
     {"status", 2, do_status, "status NODE"},
+    {"rows", 2, do_rows, "rows NODE, what it has heard of the links of others"},
     {"counters", 2, do_counters, "counters NODE [all]"},
 };
 

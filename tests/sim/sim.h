@@ -414,6 +414,8 @@ void sim_say_msg(struct sim *s, const char *from, const char *to, const struct z
                  const char *fate);
 void sim_say_done(struct sim *s, int node, const struct zn_action *a);
 void sim_say_status(struct sim *s, const zmqnet_status *status);
+/* What it has heard of the links of others. */
+void sim_say_rows(struct sim *s, const zmqnet_status *status);
 void sim_say_counters(struct sim *s, const zmqnet_status *status, bool all);
 
 /* ---- script.c, inject.c, random.c ---- */

@@ -271,6 +271,26 @@ void sim_say_status(struct sim *s, const zmqnet_status *status)
     }
 }
 
+void sim_say_rows(struct sim *s, const zmqnet_status *status)
+{
+    if (!s->out)
+        return;
+    for (size_t i = 0; i < status->rows_n; i++) {
+        const struct zmqnet_heard *row = &status->rows[i];
+        fprintf(s->out, "%13s%-8s said", "", row->name);
+        for (size_t p = 0; p < status->peers_n; p++) {
+            const struct zmqnet_link *link = &row->links[p];
+            const char *cause = zn_reach_cause_text(link->cause);
+            fprintf(s->out, " %s=%s", status->peers[p].name, zmqnet_state_name(link->state));
+            if (cause[0])
+                fprintf(s->out, " (%s)", cause);
+        }
+        fputs(", ", s->out);
+        say_ms(s->out, row->age_us);
+        fputs(" ago\n", s->out);
+    }
+}
+
 /* Traffic is left out unless all is wanted: it changes with every ping. */
 void sim_say_counters(struct sim *s, const zmqnet_status *status, bool all)
 {

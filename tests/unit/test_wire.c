@@ -193,6 +193,14 @@ static void same_peer(const struct zmqnet_peer_status *a, const struct zmqnet_pe
     assert_int_equal(a->config_differs, b->config_differs);
 }
 
+static void same_links(const struct zmqnet_link *a, const struct zmqnet_link *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(a[i].state, b[i].state);
+        assert_int_equal(a[i].cause, b[i].cause);
+    }
+}
+
 static void same_status(const zmqnet_status *a, const zmqnet_status *b)
 {
     assert_int_equal(!a, !b);
@@ -209,6 +217,12 @@ static void same_status(const zmqnet_status *a, const zmqnet_status *b)
     for (size_t i = 0; i < a->counters_n; i++) {
         assert_string_equal(str(a->counters[i].name), str(b->counters[i].name));
         assert_int_equal(a->counters[i].value, b->counters[i].value);
+    }
+    assert_int_equal(a->rows_n, b->rows_n);
+    for (size_t i = 0; i < a->rows_n; i++) {
+        assert_string_equal(str(a->rows[i].name), str(b->rows[i].name));
+        assert_int_equal(a->rows[i].age_us, b->rows[i].age_us);
+        same_links(a->rows[i].links, b->rows[i].links, a->peers_n);
     }
 }
 
@@ -240,6 +254,9 @@ static void same_msg(const struct zn_msg *a, const struct zn_msg *b)
     assert_int_equal(a->peers_hash, b->peers_hash);
     assert_string_equal(str(a->pattern), str(b->pattern));
     same_status(a->status, b->status);
+    assert_int_equal(a->links_n, b->links_n);
+    same_links(a->links, b->links, a->links_n);
+    assert_int_equal(a->names_hash, b->names_hash);
 }
 
 /* The frame holds exactly this message. */
@@ -281,6 +298,21 @@ static const struct zmqnet_counter golden_counters[] = {{"frames_in", 1000}, {"o
 static const zmqnet_status golden_status = {
     .name = "bravo", .pattern = "router", .life = LIFE_B, .uptime_us = 1500000,
     .peers_n = 3, .peers = golden_peers, .counters_n = 2, .counters = golden_counters,
+};
+
+/* alpha's row: itself, bravo is up, charlie down for cause 2. */
+static const struct zmqnet_link golden_links[] = {
+    {ZMQNET_LOCAL, 0}, {ZMQNET_UP, 0}, {ZMQNET_DOWN, 2},
+};
+static const struct zmqnet_heard golden_heard[] = {{"alpha", 250000, golden_links}};
+static const struct zmqnet_peer_status golden_short_peers[] = {
+    {.name = "alpha", .state = ZMQNET_UP},
+    {.name = "bravo", .state = ZMQNET_LOCAL},
+    {.name = "charlie", .state = ZMQNET_DOWN},
+};
+static const zmqnet_status golden_rows_status = {
+    .name = "bravo", .pattern = "router", .life = LIFE_B, .uptime_us = 1500000,
+    .peers_n = 3, .peers = golden_short_peers, .rows_n = 1, .rows = golden_heard,
 };
 
 /* `body` is the text of the body; row 1 of the receipt answers "ok". */
@@ -393,6 +425,21 @@ static const struct golden {
     {"",
      {.type = ZN_BOUNCE, .sender = "alpha", .kind = ZN_BYE, .life = LIFE_A},
      "08011205616c7068612008890171e6b49ad0213c8f"},
+    /* type:BOUNCE sender:"alpha" kind:PING seq:7 life:0x8f3c21d09ab4e671 links:"\4\0\2\0\3\2"
+     * names_hash:0x78f3b2a2c05924d1 */
+    {"",
+     {.type = ZN_BOUNCE, .sender = "alpha", .kind = ZN_PING, .id = {0, 7}, .life = LIFE_A,
+      .links = golden_links, .links_n = 3, .names_hash = 0x78f3b2a2c05924d1},
+     "08011205616c70686120023007890171e6b49ad0213c8fc20106040002000302c901d12459c0a2b2f378"},
+    /* sender:"bravo" kind:REPLY origin:0xc0ffee00c0ffee seq:3
+     * status{name:"bravo" pattern:"router" life:0x2b7e151628aed2a6 uptime_us:1500000
+     *   peers{name:"alpha" state:2} peers{name:"bravo" state:4} peers{name:"charlie" state:3}
+     *   rows{name:"alpha" age_us:250000 links:"\4\0\2\0\3\2"}} */
+    {"",
+     {.sender = "bravo", .kind = ZN_REPLY, .id = {LIFE_C, 3}, .status = &golden_rows_status},
+     "1205627261766f200629eeffc000eeffc0003003ba01540a05627261766f1206726f7574657219a6d2ae281615"
+     "7e2b20e0c65b2a090a05616c70686118022a090a05627261766f18042a0b0a07636861726c696518033a130a05"
+     "616c7068611090a10f1a06040002000302"},
 };
 /* clang-format on */
 #define GOLDENS (sizeof goldens / sizeof goldens[0])
@@ -418,6 +465,8 @@ static uint64_t lives[ZN_REPLICAS_MAX];
 static struct zn_row rows[ZN_REPLICAS_MAX];
 static struct zmqnet_peer_status peers[ZN_REPLICAS_MAX];
 static struct zmqnet_counter counters[256];
+static struct zmqnet_link links[ZN_REPLICAS_MAX];
+static struct zmqnet_heard heard[ZN_REPLICAS_MAX];
 static zmqnet_status status;
 
 /* Everything that a message can hold, all of it at its limit, and the extremes of every number. */
@@ -451,11 +500,13 @@ static void widest(struct zn_msg *msg, enum zn_type type, enum zn_kind kind, str
             .late = UINT64_MAX,
             .config_differs = i % 2,
         };
+        links[i] = (struct zmqnet_link){(uint8_t)(255 - i), (uint8_t)(i % 2 * 255)};
+        heard[i] = (struct zmqnet_heard){long_name, UINT64_MAX - i, links};
     }
     for (size_t i = 0; i < 256; i++)
         counters[i] = (struct zmqnet_counter){long_name, UINT64_MAX - i};
-    status = (zmqnet_status){long_name,       long_pattern, UINT64_MAX, UINT64_MAX,
-                             ZN_REPLICAS_MAX, peers,        256,        counters};
+    status = (zmqnet_status){long_name, long_pattern, UINT64_MAX, UINT64_MAX,      ZN_REPLICAS_MAX,
+                             peers,     256,          counters,   ZN_REPLICAS_MAX, heard};
     *msg = (struct zn_msg){
         .type = type,
         .kind = kind,
@@ -480,6 +531,9 @@ static void widest(struct zn_msg *msg, enum zn_type type, enum zn_kind kind, str
         .peers_hash = UINT64_MAX,
         .pattern = long_pattern,
         .status = &status,
+        .links = links,
+        .links_n = ZN_REPLICAS_MAX,
+        .names_hash = UINT64_MAX,
     };
 }
 
@@ -589,7 +643,7 @@ static void unknown_fields_are_ignored(void **state)
     struct buf b = {0};
     struct zn_msg msg = golden_msg(GOLDEN_RECEIPT);
     pack(&b, &msg);
-    put_number(&b, 24, 1);
+    put_number(&b, 26, 1);
     put_letters(&b, 99, 3000);
     put_hex(&b, "cd06"
                 "01020304"
@@ -831,6 +885,7 @@ static void lists_have_limits(void **state)
         {0, 14, ZN_REPLICAS_MAX, "1001"},
         {1, 5, ZN_REPLICAS_MAX, "1801"},
         {1, 6, 256, "1001"},
+        {1, 7, ZN_REPLICAS_MAX, "1001"},
     };
     for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
         for (unsigned above = 0; above < 2; above++) {
@@ -847,6 +902,46 @@ static void lists_have_limits(void **state)
             expect(&b, above ? ZN_WIRE_LIMIT : ZN_WIRE_OK);
         }
     }
+}
+
+/* Two bytes for each replica; in a status for each of its peers. What a link's numbers mean is not
+ * looked at: a later version may know more of them. */
+static void links_are_pairs_of_bytes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *hex;
+        enum zn_wire_error wanted;
+    } t[] = {
+        {"c20100", ZN_WIRE_OK},
+        {"c20102ffff", ZN_WIRE_OK},
+        {"c2010102", ZN_WIRE_LIMIT},
+        {"c20103020002", ZN_WIRE_LIMIT},
+        {"ba01082a0218013a021a00", ZN_WIRE_LIMIT}, /* one peer, no link */
+        {"ba010a2a0218013a041a020200", ZN_WIRE_OK},
+        {"ba010a3a041a0202002a021801", ZN_WIRE_OK}, /* the row first, then the peer */
+        {"ba01063a041a020200", ZN_WIRE_LIMIT},      /* no peer, one link */
+        {"ba010c2a0218013a061a0402000200", ZN_WIRE_LIMIT},
+    };
+    struct buf longest = {0};
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        struct buf b = {0};
+        put_hex(&b, t[i].hex);
+        expect(&b, t[i].wanted);
+    }
+    for (unsigned above = 0; above < 2; above++) {
+        struct buf row = {0}, view = {0}, b = {0};
+        put_letters(&row, 1, ZN_NAME_MAX + above);
+        put_buf(&view, 7, &row);
+        put_buf(&b, 23, &view);
+        expect(&b, above ? ZN_WIRE_LIMIT : ZN_WIRE_OK);
+    }
+    put_letters(&longest, 24, 2 * ZN_REPLICAS_MAX);
+    expect(&longest, ZN_WIRE_OK);
+    put_letters(&longest, 24, 2 * ZN_REPLICAS_MAX + 2);
+    expect(&longest, ZN_WIRE_LIMIT);
+    put_letters(&longest, 24, 1u << 20);
+    expect(&longest, ZN_WIRE_LIMIT);
 }
 
 static void enums_have_ranges(void **state)
@@ -1181,6 +1276,7 @@ int main(void)
         cmocka_unit_test(texts_have_limits),
         cmocka_unit_test(nested_texts_have_limits),
         cmocka_unit_test(lists_have_limits),
+        cmocka_unit_test(links_are_pairs_of_bytes),
         cmocka_unit_test(enums_have_ranges),
         cmocka_unit_test(bodies_and_replies_have_a_limit),
         cmocka_unit_test(bad_texts_are_malformed),

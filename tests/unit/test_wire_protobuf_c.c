@@ -113,6 +113,7 @@ static void want_status(const Zmqnet__Wire__StatusView *v)
     want_text(v->name, ZN_NAME_MAX);
     want_text(v->pattern, ZN_PATTERN_NAME_MAX);
     want(v->n_peers <= ZN_REPLICAS_MAX && v->n_counters <= 256, ZN_WIRE_LIMIT);
+    want(v->n_rows <= ZN_REPLICAS_MAX, ZN_WIRE_LIMIT);
     for (size_t i = 0; i < v->n_peers; i++) {
         want_text(v->peers[i]->name, ZN_NAME_MAX);
         want_text(v->peers[i]->endpoint, ZN_HOST_MAX + 15);
@@ -121,6 +122,10 @@ static void want_status(const Zmqnet__Wire__StatusView *v)
     }
     for (size_t i = 0; i < v->n_counters; i++)
         want_text(v->counters[i]->name, ZN_NAME_MAX);
+    for (size_t i = 0; i < v->n_rows; i++) {
+        want_text(v->rows[i]->name, ZN_NAME_MAX);
+        want(v->rows[i]->links.len == 2 * v->n_peers, ZN_WIRE_LIMIT);
+    }
 }
 
 static enum zn_wire_error error_of(const Body *b)
@@ -135,6 +140,7 @@ static enum zn_wire_error error_of(const Body *b)
     want_text(b->pattern, ZN_PATTERN_NAME_MAX);
     want(b->message.len <= BODY_MAX, ZN_WIRE_OVERSIZE);
     want(b->n_to_life <= ZN_REPLICAS_MAX && b->n_rows <= ZN_REPLICAS_MAX, ZN_WIRE_LIMIT);
+    want(b->links.len <= 2 * ZN_REPLICAS_MAX && b->links.len % 2 == 0, ZN_WIRE_LIMIT);
     for (size_t i = 0; i < b->n_rows; i++) {
         want_text(b->rows[i]->name, ZN_NAME_MAX);
         want_text(b->rows[i]->why, ZN_WHY_MAX);
@@ -154,6 +160,7 @@ static struct {
     Zmqnet__Wire__StatusView status;
     Zmqnet__Wire__StatusPeer peers[ZN_REPLICAS_MAX], *peers_at[ZN_REPLICAS_MAX];
     Zmqnet__Wire__Counter counters[256], *counters_at[256];
+    Zmqnet__Wire__HeardRow heard[ZN_REPLICAS_MAX], *heard_at[ZN_REPLICAS_MAX];
 } theirs;
 
 static char *text(const char *s) { return (char *)s; }
@@ -161,6 +168,11 @@ static char *text(const char *s) { return (char *)s; }
 static ProtobufCBinaryData data(const struct zn_blob *b)
 {
     return (ProtobufCBinaryData){zn_blob_bytes(b), (uint8_t *)zn_blob_data(b)};
+}
+
+static ProtobufCBinaryData pairs(const struct zmqnet_link *links, size_t n)
+{
+    return (ProtobufCBinaryData){2 * n, (uint8_t *)(uintptr_t)links};
 }
 
 static void fill_row(Zmqnet__Wire__Row *to, const struct zn_row *r)
@@ -216,6 +228,15 @@ static Zmqnet__Wire__StatusView *fill_status(const zmqnet_status *s)
         c->name = text(s->counters[i].name);
         c->value = s->counters[i].value;
     }
+    to->n_rows = s->rows_n;
+    to->rows = theirs.heard_at;
+    for (size_t i = 0; i < s->rows_n; i++) {
+        Zmqnet__Wire__HeardRow *h = to->rows[i] = &theirs.heard[i];
+        zmqnet__wire__heard_row__init(h);
+        h->name = text(s->rows[i].name);
+        h->age_us = s->rows[i].age_us;
+        h->links = pairs(s->rows[i].links, s->peers_n);
+    }
     return to;
 }
 
@@ -249,6 +270,8 @@ static const Body *fill_body(const struct zn_msg *msg)
     to->need = msg->need;
     to->have = msg->have;
     to->status = msg->status ? fill_status(msg->status) : NULL;
+    to->links = pairs(msg->links, msg->links_n);
+    to->names_hash = msg->names_hash;
     return to;
 }
 
@@ -363,6 +386,8 @@ static struct {
     struct zn_row rows[ZN_REPLICAS_MAX];
     struct zmqnet_peer_status peers[ZN_REPLICAS_MAX];
     struct zmqnet_counter counters[256];
+    struct zmqnet_link links[ZN_REPLICAS_MAX];
+    struct zmqnet_heard heard[ZN_REPLICAS_MAX];
     zmqnet_status status;
     char texts[1024][ZN_HOST_MAX + 16];
     size_t texts_n;
@@ -439,11 +464,15 @@ static const zmqnet_status *some_status(void)
                          some_length(ZN_REPLICAS_MAX),
                          ours.peers,
                          some_length(256),
-                         ours.counters};
+                         ours.counters,
+                         some_length(ZN_REPLICAS_MAX),
+                         ours.heard};
     for (size_t i = 0; i < s->peers_n; i++)
         ours.peers[i] = some_peer();
     for (size_t i = 0; i < s->counters_n; i++)
         ours.counters[i] = (struct zmqnet_counter){some_text(ZN_NAME_MAX), number()};
+    for (size_t i = 0; i < s->rows_n; i++)
+        ours.heard[i] = (struct zmqnet_heard){some_text(ZN_NAME_MAX), number(), ours.links};
     return s;
 }
 
@@ -474,7 +503,12 @@ static void some_msg(struct zn_msg *msg)
         .peers_hash = number(),
         .pattern = some_text(ZN_PATTERN_NAME_MAX),
         .status = one_in(4) ? some_status() : NULL,
+        .links = ours.links,
+        .links_n = some_length(ZN_REPLICAS_MAX),
+        .names_hash = number(),
     };
+    for (size_t i = 0; i < ZN_REPLICAS_MAX; i++)
+        ours.links[i] = (struct zmqnet_link){(uint8_t)number(), (uint8_t)number()};
     for (size_t i = 0; i < msg->lives_n; i++)
         ours.lives[i] = number();
     for (size_t i = 0; i < msg->rows_n; i++)
@@ -504,11 +538,11 @@ static void put_varint(uint64_t v, size_t room)
 }
 
 /* The wire types of each message's fields, from 1 on, and the messages inside: "R" is a
- * Row. Of the lives, "L", there are two forms. */
+ * Row. Of the lives, "L", there are two forms; "K" are links. */
 static const struct grammar {
     const char *types;
-} body = {"022010L000000R22101200V"}, row = {"200022"}, view = {"2210PC"},
-  peer = {"22002000000000000"}, counter = {"20"};
+} body = {"022010L000000R22101200VK1"}, row = {"200022"}, view = {"2210PCH"},
+  peer = {"22002000000000000"}, counter = {"20"}, heard = {"20K"};
 
 static const struct grammar *inside(char type)
 {
@@ -517,6 +551,7 @@ static const struct grammar *inside(char type)
     case 'V': return &view;
     case 'P': return &peer;
     case 'C': return &counter;
+    case 'H': return &heard;
     default: return NULL;
     }
 }
@@ -574,6 +609,15 @@ static void put_some_lives(void)
     put("\1\2\3\4\5\6\7", odd);
 }
 
+/* Often as many as there are peers, which is none. */
+static void put_some_links(void)
+{
+    size_t n = one_in(40) ? 2 * ZN_REPLICAS_MAX - 2 + below(5) : 2 * below(3) + one_in(30);
+    put_varint(n, 5);
+    for (; n > 0; n--)
+        put("\2", 1);
+}
+
 /* A type, a kind, a state or an outcome that exists, most times; any other number. */
 static uint64_t some_number(const struct grammar *of, unsigned field)
 {
@@ -601,7 +645,11 @@ static void put_some_field(const struct grammar *of, unsigned field)
     switch (type) {
     case 0: put_varint(some_number(of, field), 10); break;
     case 1: put("\10\7\6\5\4\3\2\1", 8); break;
-    case 2: kind == 'L' ? put_some_lives() : put_some_bytes(inside(kind)); break;
+    case 2:
+        kind == 'L'   ? put_some_lives()
+        : kind == 'K' ? put_some_links()
+                      : put_some_bytes(inside(kind));
+        break;
     case 5: put("\4\3\2\1", 4); break;
     default: break;
     }
@@ -615,7 +663,7 @@ static void put_some_fields(const struct grammar *of)
     if ((of == &row || of == &peer) && !one_in(40))
         put_some_field(of, of == &row ? 2 : 3);
     if ((of == &body || of == &view) && one_in(100)) {
-        unsigned list = of == &body ? 14 : one_in(2) ? 5 : 6;
+        unsigned list = of == &body ? 14 : 5 + (unsigned)below(3);
         for (size_t n = list == 6 ? 258 : 60 + below(9); n > 0; n--)
             put_some_field(of, list);
     }
