@@ -3,14 +3,17 @@
  * `zmqnet status`: who reaches whom.
  *
  * With -n: the view of one replica, a row for each of its peers file, itself included. Without:
- * every replica of the peers file is asked at once, one row for each, reached or not. Exit 0 if all
- * answer and each sees all up, 3 if any sees a majority of its own peers file up, else 4; with -n
- * and no answer, 6 if the replica was not reached and 5 if it was but said nothing.
+ * every replica of the peers file is asked at once, one row for each, reached or not, and then what
+ * their answers show together (matrix.c). Exit 0 if all answer and each sees all up, 3 if any
+ * replica is known to reach a majority, else 4; with -n and no answer, 6 if the replica was not
+ * reached and 5 if it was but said nothing; with -n the majority is that of its own peers file.
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/commands.h"
+#include "cli/matrix_show.h"
 #include "cli/output.h"
 #include "cli/views.h"
 
@@ -158,7 +161,8 @@ static int status_of_one(const struct zn_views *v)
 
 /* ---- all views ---------------------------------------------------------------------------- */
 
-static void all_text(const struct zn_views *v, size_t answer, struct zn_text *out)
+static void all_text(const struct zn_views *v, size_t answer, const struct zn_matrix *m,
+                     struct zn_text *out)
 {
     struct zn_table table = {0};
     for (size_t i = 0; i < v->n; i++) {
@@ -181,9 +185,11 @@ static void all_text(const struct zn_views *v, size_t answer, struct zn_text *ou
     }
     zn_table_print(&table, "", out);
     zn_text_printf(out, "%zu/%zu replicas answer\n", answer, v->n);
+    zn_matrix_text(m, v->peers, out);
 }
 
-static void all_json(const struct zn_views *v, size_t answer, struct zn_text *out)
+static void all_json(const struct zn_views *v, size_t answer, const struct zn_matrix *m,
+                     struct zn_text *out)
 {
     struct zn_json j = {.out = out};
     zn_json_open(&j, NULL, '{');
@@ -207,6 +213,7 @@ static void all_json(const struct zn_views *v, size_t answer, struct zn_text *ou
         zn_json_close(&j, '}');
     }
     zn_json_close(&j, ']');
+    zn_matrix_json(m, &j);
     zn_json_close(&j, '}');
     zn_text_add(out, "\n");
 }
@@ -214,19 +221,27 @@ static void all_json(const struct zn_views *v, size_t answer, struct zn_text *ou
 static int status_of_all(const struct zn_views *v)
 {
     struct zn_text out = {0};
+    struct zn_matrix *m = malloc(sizeof *m);
     size_t answer = 0;
-    bool whole = true, majority = false;
+    bool whole = true;
+    if (m == NULL)
+        return ZN_EXIT_FAILED;
+    zn_matrix_init(m, v->peers);
     for (size_t i = 0; i < v->n; i++) {
         answer += v->views[i].code == 0;
         whole = whole && zn_view_is_whole(v, &v->views[i]);
-        majority = majority || zn_view_has_majority(&v->views[i]);
+        if (v->views[i].code == 0)
+            zn_matrix_answer(m, i, v->views[i].status);
     }
+    zn_matrix_judge(m);
     if (v->o->json)
-        all_json(v, answer, &out);
+        all_json(v, answer, m, &out);
     else
-        all_text(v, answer, &out);
+        all_text(v, answer, m, &out);
+    int rc = exit_of(whole && zn_matrix_whole(m), m->majority != 0);
+    free(m);
     zn_output_text(&out);
-    return exit_of(whole, majority);
+    return rc;
 }
 
 int zn_cmd_status(const struct zn_options *o)

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cli/matrix.h"
 
 #define LOOK_MS 2
 #define LAST_ASK_MS 1
@@ -166,10 +167,8 @@ bool zn_view_has_majority(const struct zn_view *view)
 size_t zn_view_up(const struct zn_view *view)
 {
     size_t up = 0;
-    for (size_t i = 0; view->status != NULL && i < view->status->peers_n; i++) {
-        enum zmqnet_state state = view->status->peers[i].state;
-        up += state == ZMQNET_UP || state == ZMQNET_SLOW || state == ZMQNET_LOCAL;
-    }
+    for (size_t i = 0; view->status != NULL && i < view->status->peers_n; i++)
+        up += zn_state_reaches(view->status->peers[i].state);
     return up;
 }
 

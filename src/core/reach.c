@@ -43,10 +43,9 @@ const char *zn_reach_cause_text(unsigned cause)
 static struct zmqnet_link link_of(const struct zn_mesh *m, int peer)
 {
     const struct zn_peer *p = &m->peers[peer];
-    bool failing = p->state == ZMQNET_DOWN || p->state == ZMQNET_CONNECTING;
     return (struct zmqnet_link){
         .state = (uint8_t)p->state,
-        .cause = failing ? cause_of(p->why) : 0,
+        .cause = peer == m->self ? 0 : cause_of(p->why),
     };
 }
 
