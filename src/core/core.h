@@ -184,6 +184,7 @@ struct zn_peer {
     uint64_t life;     /* learned from its hello on our link; 0: never */
     uint64_t heard_us; /* last traffic on our link */
     uint64_t asked_us; /* our hello, or the ping since which nothing was heard */
+    uint64_t hello_us; /* our last hello */
     uint64_t ping_seq;
     uint64_t pinged_us[ZN_PINGS_KEPT]; /* by ping_seq */
     bool pinging;

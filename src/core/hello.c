@@ -21,15 +21,17 @@ void zn_peer_say_hello(struct zn_mesh *m, int peer)
     hello.peers_hash = m->peer_file->hash;
     hello.pattern = m->pattern;
     hello.target = m->peers[peer].name;
+    m->peers[peer].hello_us = m->now_us;
     zn_send_now(m, peer, &hello);
 }
 
-/* It has lost our hello. */
+/* It has lost our hello. One that is not answered for so long is lost as well. */
 void zn_peer_hello_again(struct zn_mesh *m, int peer)
 {
-    if (m->peers[peer].asked_again)
+    struct zn_peer *p = &m->peers[peer];
+    if (p->asked_again && m->now_us - p->hello_us < ZN_PING_US)
         return;
-    m->peers[peer].asked_again = true;
+    p->asked_again = true;
     zn_rows_update_sendable(m, peer);
     zn_peer_say_hello(m, peer);
 }
@@ -232,10 +234,13 @@ void zn_peer_hello_asked(struct zn_mesh *m, const struct zn_from *from, const st
     }
 }
 
+/* A client says it to its only coordinator: another replica may still be asked to run what that one
+ * bounces, and would refuse it as too old. */
 void zn_peers_say_bye(struct zn_mesh *m)
 {
     for (int p = 0; p < (int)m->n; p++) {
-        if (m->peers[p].greeting != ZN_GREET_DONE || m->peers[p].original)
+        bool told = !zn_is_client(m) || p == m->via_only;
+        if (!told || m->peers[p].greeting != ZN_GREET_DONE || m->peers[p].original)
             continue;
         struct zn_msg bye = zn_message(m, ZN_BOUNCE, ZN_BYE);
         bye.life = m->life;

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "unit/allocs.h"
+
 #define PIPE_FRAMES_MAX 1000
 #define MESSAGE_MAX (1u << 20)
 #define SETTLE_US (10 * ZN_SECOND)
@@ -92,13 +94,20 @@ void sim_turn_soon(struct sim *s, int node)
     if (n->turn_due || !n->alive || n->stopped)
         return;
     n->turn_due = true;
-    sim_at(s, s->now_us, &(struct sim_due){.what = SIM_TURN, .node = node, .mark = n->life_n});
+    sim_at(s, n->gap_us ? n->turn_us + n->gap_us : s->now_us,
+           &(struct sim_due){.what = SIM_TURN, .node = node, .mark = n->life_n});
 }
 
 struct sim_item *sim_inbox_add(struct sim *s, int node, enum zn_event_type type)
 {
     sim_turn_soon(s, node);
     return inbox_append(&s->nodes[node].inbox, type);
+}
+
+uint64_t sim_clock(const struct sim *s, int node)
+{
+    const struct sim_node *n = &s->nodes[node];
+    return (n->frozen ? n->frozen_us : s->now_us) - n->lost_us;
 }
 
 bool sim_has_mesh(const struct sim *s, int node) { return s->nodes[node].mesh != NULL; }
@@ -263,11 +272,23 @@ static void check_lock_step(struct sim *s, int node, const struct zn_action *a, 
                  messages);
 }
 
+/* What a rule took away has left as well, for all that core knows. */
+static void has_left(struct sim *s, int node, const struct zn_action *a, size_t n,
+                     const struct parts *p)
+{
+    for (size_t i = 0; i < n && a->type == ZN_ACT_SEND; i++) {
+        sim_ghost_left(s, node, a[i].peer, &a[i].msg);
+        if (n == p->n)
+            sim_network_keep(s, node, a[i].peer, p->at[i]);
+    }
+}
+
 /* One frame: the action at *i and those that go with it. */
 static void carry_frame(struct sim *s, int node, size_t *i)
 {
     const struct zn_actions *out = &s->nodes[node].out;
     struct parts p = {.n = 0};
+    size_t first = *i;
     for (add_part(s, node, &out->at[*i], &p); out->at[*i].more;
          add_part(s, node, &out->at[*i], &p)) {
         const struct zn_action *a = &out->at[(*i)++];
@@ -282,6 +303,8 @@ static void carry_frame(struct sim *s, int node, size_t *i)
     check_lock_step(s, node, &out->at[*i], p.n);
     if (p.n && hand_over(s, node, &out->at[*i], frame_of(&p), 0) != 0)
         not_taken(s, node, &out->at[*i]);
+    else
+        has_left(s, node, &out->at[first], *i - first + 1, &p);
     for (size_t k = 0; k < p.n; k++)
         zn_blob_drop(&p.at[k]);
 }
@@ -415,7 +438,10 @@ static bool check_is_due(struct sim *s)
 static int step(struct sim *s, int node, const struct zn_event *event)
 {
     struct sim_node *n = &s->nodes[node];
-    int rc = zn_mesh_step(n->mesh, s->now_us, event, &n->out);
+    size_t calls = allocs_calls();
+    int rc = zn_mesh_step(n->mesh, sim_clock(s, node), event, &n->out);
+    if (allocs_calls() != calls)
+        sim_fail(s, "%s allocates in a step", n->name);
     if (n->out.n > zn_mesh_actions_max(n->mesh))
         sim_fail(s, "%s emitted %zu actions", n->name, n->out.n);
     bool idle = n->out.n == 0 && (event->type == ZN_EV_TICK || event->type == ZN_EV_FLUSH);
@@ -426,6 +452,34 @@ static int step(struct sim *s, int node, const struct zn_event *event)
 }
 
 static void consequences(struct sim *s, int node);
+
+static const struct zmqnet_peer_status *view_of(struct sim *s, int node, int peer)
+{
+    return &zn_mesh_status(s->nodes[node].mesh, sim_clock(s, node))->peers[peer];
+}
+
+/* As step(), and looks at what the answer did to its row. */
+static void step_answer(struct sim *s, int node, const struct zn_event *event)
+{
+    int peer = event->peer;
+    bool in_time = sim_ghost_heard(s, node, peer, event->msg);
+    uint64_t unknown = view_of(s, node, peer)->unknown, late = view_of(s, node, peer)->late;
+    step(s, node, event);
+    if (event->msg->code == ZMQNET_ETOOOLD && view_of(s, node, peer)->unknown != unknown)
+        sim_ghost_too_old(s, node, peer, event->msg);
+    if (in_time && view_of(s, node, peer)->late != late)
+        sim_ghost_late(s, node, peer, event->msg);
+}
+
+static void step_message(struct sim *s, int node, const struct zn_event *event)
+{
+    if (event->type == ZN_EV_ROUTE_MSG)
+        sim_ghost_asked(s, node, event->msg);
+    if (event->type == ZN_EV_LINK_MSG && event->msg->kind == ZN_REPLY)
+        step_answer(s, node, event);
+    else
+        step(s, node, event);
+}
 
 static void step_frame(struct sim *s, int node, struct sim_item *item)
 {
@@ -441,12 +495,12 @@ static void step_frame(struct sim *s, int node, struct sim_item *item)
             sim_fail(s, "%s got bytes that do not decode (%d)", s->nodes[node].name, (int)error);
             return;
         }
-        step(s, node,
-             &(struct zn_event){.type = item->type,
-                                .peer = item->peer,
-                                .route = item->route,
-                                .connection = sim_route_connection(item->route),
-                                .msg = &msg});
+        step_message(s, node,
+                     &(struct zn_event){.type = item->type,
+                                        .peer = item->peer,
+                                        .route = item->route,
+                                        .connection = sim_route_connection(item->route),
+                                        .msg = &msg});
         zn_msg_drop(&msg);
         consequences(s, node);
     }
@@ -472,7 +526,7 @@ static void call_begins(struct sim *s, const struct sim_item *item)
     c->begun = true;
     c->begun_us = s->now_us;
     c->faults = s->faults;
-    c->calm = sim_calm(s, c->node, &c->spec);
+    sim_ghost_begins(s, c);
 }
 
 static void say_link(struct sim *s, int node, const struct sim_item *item)
@@ -535,19 +589,19 @@ static void arm(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
     uint64_t next_us = zn_mesh_next_us(n->mesh);
-    if (next_us == n->timer_us && next_us > s->now_us)
+    if (next_us == n->timer_us && next_us > sim_clock(s, node))
         return;
     n->timer_us = next_us;
     n->timer_mark++;
     if (next_us != UINT64_MAX)
-        sim_at(s, next_us > s->now_us ? next_us : s->now_us + 1,
+        sim_at(s, next_us > sim_clock(s, node) ? next_us + n->lost_us : s->now_us + 1,
                &(struct sim_due){.what = SIM_TIMER, .node = node, .mark = n->timer_mark});
 }
 
 static void die(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
-    n->alive = n->stopped = n->ending = false;
+    n->alive = n->stopped = n->frozen = n->ending = false;
     n->changed_us = s->now_us;
     n->work.busy = n->work.done = false;
     n->timer_mark++;
@@ -584,6 +638,7 @@ static void turn(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
     n->turn_due = false;
+    n->turn_us = s->now_us;
     if (!n->mesh) {
         sim_original_turn(s, node);
         return;
@@ -673,7 +728,7 @@ static struct zn_mesh_config config_of(struct sim *s, const struct sim_node *n)
 static void open_mesh(struct sim *s, struct sim_node *n)
 {
     struct zn_mesh_config config = config_of(s, n);
-    int rc = zn_mesh_open(&config, s->now_us, &n->mesh);
+    int rc = zn_mesh_open(&config, sim_clock(s, (int)(n - s->nodes)), &n->mesh);
     assert(rc == 0);
     n->out.at = calloc(zn_mesh_actions_max(n->mesh), sizeof *n->out.at);
     assert(n->out.at);
@@ -691,6 +746,10 @@ void sim_start(struct sim *s, int node)
     n->life = zn_rand_u64(&s->rand) | 1;
     n->resumed_us = n->changed_us = s->now_us;
     n->timer_us = UINT64_MAX;
+    n->lost_us = n->open_until_us = n->asked_n = n->begun_n = 0;
+    memset(n->left_n, 0, sizeof n->left_n);
+    memset(n->acked_n, 0, sizeof n->acked_n);
+    memset(n->refused_n, 0, sizeof n->refused_n);
     n->pattern = n->next_pattern;
     sim_life_add(s, n->life, node, n->life_n);
     if (!n->next_original)
@@ -729,13 +788,35 @@ void sim_stop(struct sim *s, int node)
     s->nodes[node].stopped = s->nodes[node].alive;
 }
 
+void sim_pause(struct sim *s, int node)
+{
+    struct sim_node *n = &s->nodes[node];
+    if (n->stopped)
+        return;
+    sim_stop(s, node);
+    n->frozen = n->stopped;
+    n->frozen_us = s->now_us;
+}
+
+void sim_slow(struct sim *s, int node, uint64_t gap_us)
+{
+    s->faults++;
+    s->nodes[node].gap_us = gap_us;
+    s->nodes[node].changed_us = s->nodes[node].resumed_us = s->now_us;
+    s->nodes[node].turn_due = false; /* it comes at another time now */
+    sim_turn_soon(s, node);
+}
+
 void sim_continue(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
     s->faults++;
     if (!n->stopped)
         return;
-    n->stopped = n->turn_due = false;
+    if (n->frozen)
+        n->lost_us += s->now_us - n->frozen_us;
+    n->timer_us = UINT64_MAX; /* what was armed was for another time */
+    n->stopped = n->frozen = n->turn_due = false;
     n->resumed_us = n->changed_us = s->now_us;
     sim_turn_soon(s, node);
     sim_network_continued(s, node);
@@ -744,8 +825,13 @@ void sim_continue(struct sim *s, int node)
 uint64_t sim_ask(struct sim *s, int node, struct zn_call_spec spec, const char *body, size_t n)
 {
     struct sim_item *item;
-    if (!sim_has_mesh(s, node) || s->calls_n + 1 >= SIM_CALLS_MAX)
+    if (!sim_has_mesh(s, node))
         return 0;
+    if (s->calls_n + 1 >= s->calls_max) {
+        s->calls_max = s->calls_max ? 2 * s->calls_max : 256;
+        s->calls = realloc(s->calls, s->calls_max * sizeof *s->calls);
+        assert(s->calls);
+    }
     spec.tag = ++s->calls_n;
     struct sim_call *c = &s->calls[spec.tag];
     *c = (struct sim_call){.spec = spec, .node = node, .life_n = s->nodes[node].life_n};
@@ -758,6 +844,16 @@ uint64_t sim_ask(struct sim *s, int node, struct zn_call_spec spec, const char *
 
 /* ---- time ---- */
 
+/* A slow process has its turn later, and does not look at the timer again before. */
+static void timer_is_due(struct sim *s, int node)
+{
+    struct sim_node *n = &s->nodes[node];
+    if (n->gap_us && s->now_us < n->turn_us + n->gap_us)
+        sim_turn_soon(s, node);
+    else
+        turn(s, node);
+}
+
 static void due_now(struct sim *s, const struct sim_due *due)
 {
     struct sim_node *n = &s->nodes[due->node];
@@ -769,8 +865,10 @@ static void due_now(struct sim *s, const struct sim_due *due)
         return;
     case SIM_TIMER:
         if (runs && due->mark == n->timer_mark)
-            turn(s, due->node);
+            timer_is_due(s, due->node);
         return;
+    case SIM_SOON: sim_ghost_soon(s, due->token); return;
+    case SIM_DEADLINE: sim_ghost_deadline(s, due->token); return;
     case SIM_EXIT:
         if (n->alive && due->mark == n->life_n)
             sim_turn_soon(s, due->node);
@@ -820,7 +918,7 @@ static bool settled(struct sim *s)
     for (int i = 0; i < s->nodes_n; i++) {
         if (!sim_has_mesh(s, i))
             continue;
-        const zmqnet_status *view = zn_mesh_status(s->nodes[i].mesh, s->now_us);
+        const zmqnet_status *view = zn_mesh_status(s->nodes[i].mesh, sim_clock(s, i));
         for (size_t p = 0; p < view->peers_n; p++)
             if (view->peers[p].state == ZMQNET_CONNECTING)
                 return false;
@@ -904,6 +1002,11 @@ void sim_close(struct sim *s)
         sim_network_died(s, i);
     sim_queue_free(&s->queue);
     sim_ghost_free(s);
+    free(s->calls);
+    s->calls = NULL;
+    for (size_t i = 0; i < SIM_KEPT_MAX; i++)
+        if (s->kept[i])
+            sim_frame_free(s->kept[i]);
     zn_decoder_free(&s->decoder);
     zn_decoder_free(&s->checker);
     zn_peers_drop(&s->peers);

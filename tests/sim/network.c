@@ -8,6 +8,9 @@
  * made anew, is lost. A cut holds frames back, as retransmission does; if it lasts CUT_US the
  * connection is lost and what was held with it. A stopped process accepts connections but no
  * handshake. Nothing here knows what a frame holds; what a pattern adds is in pattern.c.
+ *
+ * A request may also come a second time much later, on whatever connection its link has then, and so
+ * in another life of either end: as if something in between had kept it.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -21,6 +24,7 @@
 #define HANDSHAKE_US (2 * ZN_SECOND)
 #define CUT_US (1500 * ZN_MS)
 #define STRANGER 0xE0
+#define KEPT_US (300 * ZN_SECOND) /* no copy comes later than the longest request lives */
 
 /* What the owner of a link is told. */
 static void tell(struct sim *s, int node, int peer, enum zn_event_type type, enum zn_why why)
@@ -113,7 +117,7 @@ static bool by_chance(struct sim *s, uint32_t ppm)
 static void put_on_the_way(struct sim *s, struct sim_frame *f, uint64_t extra_us)
 {
     struct sim_pipe *p = pipe_of(s, f);
-    uint64_t at_us = s->now_us + delay_us(s);
+    uint64_t at_us = s->now_us + delay_us(s) + s->lag_us[f->from][f->to];
     if (!s->reorder && !extra_us) {
         if (at_us < p->last_us)
             at_us = p->last_us;
@@ -248,6 +252,45 @@ int sim_link_reply(struct sim *s, int node, zn_route route, struct zn_blob *fram
     return launch(s, f, extra_us);
 }
 
+/* ---- requests that come again ---- */
+
+void sim_network_keep(struct sim *s, int node, int peer, struct zn_blob *bytes)
+{
+    if (!by_chance(s, s->replay_ppm))
+        return;
+    struct sim_frame **at = &s->kept[s->kept_n++ % SIM_KEPT_MAX];
+    struct sim_frame f = {.bytes = bytes, .owner = node, .peer = peer, .number = s->now_us};
+    if (*at)
+        sim_frame_free(*at);
+    *at = copy_of(&f);
+}
+
+/* Any that left on this link before; NULL: none is kept. */
+static const struct sim_frame *kept_for(struct sim *s, const struct sim_frame *like)
+{
+    size_t first = zn_rand_below(&s->rand, SIM_KEPT_MAX);
+    for (size_t i = 0; i < SIM_KEPT_MAX; i++) {
+        const struct sim_frame *kept = s->kept[(first + i) % SIM_KEPT_MAX];
+        if (kept && kept->owner == like->owner && kept->peer == like->peer &&
+            s->now_us - kept->number <= KEPT_US)
+            return kept;
+    }
+    return NULL;
+}
+
+/* Perhaps one of them comes again, behind the frame that has just left. */
+static void replay(struct sim *s, struct sim_frame like)
+{
+    if (!by_chance(s, s->replay_ppm) || !sim_pattern_may_lose(s, &like))
+        return;
+    const struct sim_frame *kept = kept_for(s, &like);
+    if (!kept)
+        return;
+    like.bytes = kept->bytes;
+    pipe_of(s, &like)->frames++;
+    put_on_the_way(s, copy_of(&like), delay_us(s));
+}
+
 /* ---- links ---- */
 
 int sim_link_send(struct sim *s, int node, int peer, struct zn_blob *frame, uint64_t extra_us)
@@ -257,16 +300,16 @@ int sim_link_send(struct sim *s, int node, int peer, struct zn_blob *frame, uint
         zn_blob_drop(&frame);
         return ZMQNET_ENEVERSENT;
     }
-    return launch(s,
-                  (struct sim_frame){.bytes = frame,
-                                     .from = node,
-                                     .to = l->to,
-                                     .owner = node,
-                                     .peer = peer,
-                                     .connection = l->connection,
-                                     .to_life = l->to_life,
-                                     .route = route_make(l->connection, node, peer)},
-                  extra_us);
+    struct sim_frame f = {.from = node,
+                          .to = l->to,
+                          .owner = node,
+                          .peer = peer,
+                          .connection = l->connection,
+                          .to_life = l->to_life,
+                          .route = route_make(l->connection, node, peer)};
+    replay(s, f);
+    f.bytes = frame;
+    return launch(s, f, extra_us);
 }
 
 static void link_at(struct sim *s, int node, int peer, uint64_t at_us, enum sim_what what,
@@ -434,6 +477,12 @@ void sim_network_cut(struct sim *s, int from, int to)
         for (int peer = 0; peer < s->replicas_n; peer++)
             if (s->nodes[i].links[peer].state == SIM_LINK_UP && is_cut(s, i, peer))
                 link_at(s, i, peer, s->now_us + CUT_US, SIM_LOST, ZN_WHY_SILENT);
+}
+
+void sim_network_break(struct sim *s, int node, int peer)
+{
+    if (s->nodes[node].links[peer].state == SIM_LINK_UP)
+        link_at(s, node, peer, s->now_us, SIM_LOST, ZN_WHY_RESET);
 }
 
 /* At once, so that nothing that was sent later overtakes it. */

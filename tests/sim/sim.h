@@ -9,9 +9,12 @@
  *     original.c    a process that is the original program
  *     invariants.c  the ghost: what really ran, and what each receipt, status and step must satisfy
  *     trace.c       the text of everything that happens
+ *     commands.c    what transcripts and schedules are made of, a line each
  *     script.c      transcripts: commands in, trace lines out
  *     inject.c      messages that no honest process sends
- *     random.c      seeded schedules
+ *     schedule.c    a seed becomes a list of commands
+ *     shrink.c      a list that fails becomes the shortest that still does, as a transcript
+ *     random.c      plays seeds, many of them or hours on end
  *
  * Nothing here reads a clock or an address: the same commands and seed give the same trace, byte for
  * byte. A process is a node; node i < replicas_n is the replica with index i in the peers file, the
@@ -33,8 +36,9 @@
 #define SIM_NODES_MAX 24
 #define SIM_STRANGERS_MAX 8
 #define SIM_LIVES_MAX 4096
-#define SIM_CALLS_MAX 4096
+#define SIM_LINE_MAX 1024
 #define SIM_RULES_MAX 16
+#define SIM_KEPT_MAX 16
 #define SIM_TEXT_MAX 512
 
 struct sim;
@@ -63,6 +67,8 @@ enum sim_what {
     SIM_RETRY,    /* node, peer: back-off is over */
     SIM_ANSWER,   /* node, token: the handler answers; mark: the life that was asked */
     SIM_EXIT,     /* node: the grace of a graceful end is over */
+    SIM_DEADLINE, /* token: the call has to be complete */
+    SIM_SOON,     /* token: likewise, if nothing has happened to those that it needs */
 };
 
 struct sim_frame {
@@ -189,10 +195,15 @@ struct sim_node {
     int self; /* index in the peers file, -1: a client */
     int via;
     bool alive, stopped, ending, closed, turn_due;
+    bool frozen;     /* stopped, and its clock with it, as a virtual machine is */
     uint32_t life_n; /* 1 for the first life */
     uint64_t life;
-    uint64_t resumed_us; /* when it was last started or continued */
-    uint64_t changed_us; /* when it was last started, killed, stopped or continued */
+    uint64_t resumed_us; /* when it was last started, continued or slowed */
+    uint64_t changed_us; /* when it was last started, killed, stopped, continued or slowed */
+    uint64_t lost_us;    /* its clock is so much behind, having stood still */
+    uint64_t frozen_us;  /* since when it does */
+    uint64_t turn_us;    /* its last turn */
+    uint64_t gap_us;     /* and so long it does nothing after each: a slow process */
     uint64_t exit_us;
     uint32_t timer_mark;
     uint64_t timer_us;
@@ -208,6 +219,12 @@ struct sim_node {
     bool other_file;             /* its peers file differs from that of the others */
     int where[SIM_REPLICAS_MAX]; /* which node its address of each replica leads to */
     struct sim_link links[SIM_REPLICAS_MAX];
+
+    /* what the ghost saw of this life (invariants.c) */
+    uint64_t open_until_us; /* by its clock: until then something may be open */
+    uint64_t asked_n;       /* requests that came */
+    uint64_t begun_n;       /* calls of its own and of clients */
+    uint64_t left_n[SIM_REPLICAS_MAX], acked_n[SIM_REPLICAS_MAX], refused_n[SIM_REPLICAS_MAX];
 };
 
 /* What happens to the next messages of one kind from one node to another. */
@@ -224,9 +241,14 @@ struct sim_call {
     int node;
     uint32_t life_n;
     bool begun, forgotten; /* its process died */
-    bool calm;             /* enough peers were well when it began: it must be quick */
+    bool calm;             /* enough peers were well when it began: it must succeed, and soon */
+    bool hopeless;         /* too many were down: it must fail, and soon */
+    uint64_t soon_us;      /* when that is */
     uint64_t faults;       /* sim.faults when it began */
-    uint64_t begun_us, done_us;
+    uint64_t begun_us;
+    uint64_t deadline_us; /* by the clock of its process */
+    uint64_t well;        /* peers that were free to take it when it began */
+    struct zmqnet_id id;  /* once it is done */
     uint32_t done_n;
     int status;
     uint64_t progressed; /* replicas that PROGRESS named */
@@ -236,16 +258,29 @@ struct sim_call {
 /* What really became of one id at one replica. */
 struct sim_truth {
     uint32_t runs, runs_in_life, life_n;
+    uint32_t acked_life_n; /* the last that acked it */
     bool acked, refused;
     uint64_t acked_us;
     int code;
     bool never; /* a receipt said never_sent */
 };
 
+/* One process that sent one id, in one of its lives, and what it heard. */
+struct sim_asker {
+    struct sim_asker *next;
+    int node;
+    uint32_t life_n;
+    uint32_t to_life_n[SIM_REPLICAS_MAX]; /* the life that it first left for; 0: it did not */
+    uint64_t acked, refused;              /* replicas whose answer has come */
+    uint64_t until_us;                    /* by its clock: answers count as long */
+};
+
 struct sim_ghost {
     struct sim_ghost *next;
     struct zmqnet_id id;
     bool idempotent;
+    uint64_t says[2]; /* a hash of what each REQUEST, and each SUBMIT, has to say; 0: none yet */
+    struct sim_asker *askers;
     struct sim_truth at[SIM_REPLICAS_MAX];
 };
 
@@ -259,7 +294,6 @@ struct sim_options {
     enum sim_pattern_id pattern;
     uint64_t speaks[SIM_PATTERNS_N]; /* replicas that speak another one */
     uint64_t original;               /* replicas that are the original program */
-    bool mixes;                      /* random: replicas change between router and reqrep */
     unsigned check_every;            /* so many steps; 0: each */
     struct sim_tables tables;
     uint32_t pipe_frames_max; /* 0: 1000 */
@@ -286,13 +320,17 @@ struct sim {
     uint64_t delay_min_us, delay_max_us;
     uint32_t loss_ppm, dup_ppm;
     uint32_t unread_ppm; /* publications that are lost */
+    uint32_t replay_ppm; /* requests that come again, on a later connection if there is one */
+    struct sim_frame *kept[SIM_KEPT_MAX];
+    uint64_t kept_n;
+    uint64_t lag_us[SIM_NODES_MAX][SIM_NODES_MAX]; /* on top of the delay */
     bool reorder;
     struct sim_rule rules[SIM_RULES_MAX];
     uint64_t calm_from_us; /* what was lost before this is made good by then */
 
     /* calls and ghost */
-    struct sim_call calls[SIM_CALLS_MAX];
-    uint64_t calls_n;
+    struct sim_call *calls; /* by tag, from 1 */
+    uint64_t calls_n, calls_max;
     struct sim_ghost *ghosts[SIM_GHOST_BUCKETS];
     bool impostors;  /* two processes under one name: the ghost can't tell them apart */
     bool originals;  /* there is one */
@@ -310,6 +348,7 @@ struct sim {
     bool show_pings, show_hellos;
     bool failed;
     char failure[SIM_TEXT_MAX];
+    const char *rule; /* the same for all breaches of a kind */
 };
 
 /* ---- network.c ---- */
@@ -335,7 +374,11 @@ void sim_frame_free(struct sim_frame *f);
 void sim_network_died(struct sim *s, int node);
 void sim_network_continued(struct sim *s, int node);
 void sim_network_cut(struct sim *s, int from, int to);
+/* The connection of its link is reset, by something in between. */
+void sim_network_break(struct sim *s, int node, int peer);
 void sim_network_heal(struct sim *s);
+/* A request was taken by its link: it may come again some day. */
+void sim_network_keep(struct sim *s, int node, int peer, struct zn_blob *bytes);
 void sim_network_due(struct sim *s, const struct sim_due *due);
 /* From the reader of a frame to its sender, behind what it has sent before; never lost alone. */
 void sim_network_report_gap(struct sim *s, const struct sim_frame *missing);
@@ -365,7 +408,12 @@ void sim_start(struct sim *s, int node);
 void sim_kill(struct sim *s, int node);
 void sim_end(struct sim *s, int node, uint64_t grace_us);
 void sim_stop(struct sim *s, int node);
+/* As a stop, but its clock stands still as well. */
+void sim_pause(struct sim *s, int node);
 void sim_continue(struct sim *s, int node);
+void sim_slow(struct sim *s, int node, uint64_t gap_us);
+/* What its clock says. */
+uint64_t sim_clock(const struct sim *s, int node);
 /* Returns the call's tag. The body is copied. */
 uint64_t sim_ask(struct sim *s, int node, struct zn_call_spec spec, const char *body, size_t n);
 void sim_run(struct sim *s, uint64_t until_us);
@@ -392,11 +440,25 @@ void sim_original_due(struct sim *s, const struct sim_due *due);
 
 void sim_fail(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sim_ghost_sent(struct sim *s, const struct zn_msg *msg);
+/* It was taken by the link. */
+void sim_ghost_left(struct sim *s, int node, int peer, const struct zn_msg *msg);
+/* It came on a link. True: it is the first answer, and in time. */
+bool sim_ghost_heard(struct sim *s, int node, int peer, const struct zn_msg *msg);
+/* It came on the port. */
+void sim_ghost_asked(struct sim *s, int node, const struct zn_msg *msg);
+/* Such an answer was counted as late; a row became unknown because of this one. */
+void sim_ghost_late(struct sim *s, int node, int peer, const struct zn_msg *msg);
+void sim_ghost_too_old(struct sim *s, int node, int peer, const struct zn_msg *msg);
+void sim_ghost_begins(struct sim *s, struct sim_call *c);
+void sim_ghost_deadline(struct sim *s, uint64_t tag);
+void sim_ghost_soon(struct sim *s, uint64_t tag);
 void sim_ghost_ran(struct sim *s, int node, struct zmqnet_id id);
 void sim_ghost_answered(struct sim *s, int node, struct zmqnet_id id, int code);
 void sim_ghost_progress(struct sim *s, int node, const struct zn_action *a);
 void sim_ghost_done(struct sim *s, int node, const struct zn_action *a);
 void sim_ghost_down(struct sim *s, int node, int peer, enum zn_why why);
+/* The network was changed: what was lost or late before is made good only after a while. */
+void sim_not_calm(struct sim *s);
 bool sim_calm(struct sim *s, int node, const struct zn_call_spec *spec);
 void sim_check_node(struct sim *s, int node);
 void sim_check_end(struct sim *s);
@@ -418,7 +480,7 @@ void sim_say_status(struct sim *s, const zmqnet_status *status);
 void sim_say_rows(struct sim *s, const zmqnet_status *status);
 void sim_say_counters(struct sim *s, const zmqnet_status *status, bool all);
 
-/* ---- script.c, inject.c, random.c ---- */
+/* ---- commands.c, inject.c ---- */
 
 /* Splits a line into words; "a b" is one word. Returns how many, -1 if there are too many. */
 int sim_words(char *line, char **words, int words_max);
@@ -426,7 +488,36 @@ int sim_words(char *line, char **words, int words_max);
 const char *sim_option(char **words, int n, const char *key);
 /* Each returns NULL, or what is wrong with the words. */
 const char *sim_inject(struct sim *s, char **words, int n);
+const char *sim_obey(struct sim *s, const char *line);
+
+/* ---- script.c, schedule.c, shrink.c, random.c ---- */
+
+struct sim_lines {
+    char **at;
+    size_t n, max;
+};
+
+void sim_lines_add(struct sim_lines *l, const char *text);
+void sim_lines_free(struct sim_lines *l);
+
+/* What a seed is made into. */
+struct sim_schedule {
+    uint64_t seed;
+    int replicas;                /* 0: by the seed */
+    enum sim_pattern_id pattern; /* SIM_PATTERNS_N: by the seed */
+    bool hour;                   /* of virtual time, instead of some seconds */
+    bool pings;                  /* in the trace, and hellos */
+};
+
+struct sim_lines sim_schedule_make(const struct sim_schedule *p);
+
+/* Writes the shortest part of `lines` that fails as it does to a transcript at `path`. False: it does
+ * not fail, or cannot be written. */
+bool sim_shrink(const struct sim_lines *lines, const char *title, const char *path,
+                unsigned seconds);
+
 int sim_script_main(char **files, int n, bool regen);
-int sim_random_main(int argc, char **argv);
+/* `hours`: each seed is an hour. */
+int sim_random_main(int argc, char **argv, bool hours);
 
 #endif
