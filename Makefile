@@ -6,10 +6,11 @@ prefix ?= /usr/local
 SEEDS  ?= 1000
 TIMES  ?= 1
 T      ?= 60
+JOBS   := $(shell nproc)
 MESON   = meson
 NINJA   = ninja
 
-.PHONY: all demo test check bench sim faults fuzz cov tidy format install clean help bootstrap
+.PHONY: all demo test check bench sim sim-mutants faults fuzz cov tidy format install clean help bootstrap
 
 all: $(BUILD)/build.ninja  ## build the command (build/zmqnet), the library and the tests
 	@$(NINJA) -C $(BUILD) $(NINJAFLAGS)
@@ -28,8 +29,12 @@ bench: bootstrap  ## measure it beside the baselines: docs/bench.md; QUICK=1: tw
 	@$(MAKE) --no-print-directory -s all NINJAFLAGS=--quiet
 	@scripts/bench --build $(BUILD) $(if $(QUICK),--quick)
 
-sim: all  ## SEEDS=n random schedules through the simulator
-	@$(BUILD)/tests/zmqnet-sim random --seeds $(SEEDS)
+sim: all  ## SEEDS=n random schedules through the simulator, or HOURS=n of virtual time
+	@$(BUILD)/tests/zmqnet-sim $(if $(HOURS),hours $(HOURS),random --seeds $(SEEDS)) \
+		--jobs $(JOBS) --out $(BUILD)
+
+sim-mutants: all  ## plant a fault in core, many times over: the simulator has to catch each
+	@scripts/sim-mutants --build $(BUILD)
 
 faults: bootstrap all  ## TIMES=n times the faults of real processes and links, in their long form
 	@scripts/faults --build $(BUILD) --times $(TIMES)
@@ -56,7 +61,7 @@ clean:  ## remove everything that was built
 	@rm -rf $(BUILD) build-asan build-tsan build-cov build-fuzz
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 bootstrap:
 	@scripts/bootstrap

@@ -443,9 +443,8 @@ static const char *do_lag(struct sim *s, char **w, int n)
     if (from < 0 || to < 0 || zn_parse_duration_us(w[3], &us) != 0)
         return "lag FROM TO DURATION";
     s->faults++;
-    s->network_us = s->now_us;
+    s->lagged_us[from][to] = s->now_us;
     s->lag_us[from][to] = us;
-    sim_not_calm(s);
     return NULL;
 }
 
@@ -454,6 +453,7 @@ static const char *do_network(struct sim *s, char **w, int n)
     uint64_t delay_us = s->delay_min_us, jitter_us = 0;
     if (!duration(w, n, "delay", &delay_us) || !duration(w, n, "jitter", &jitter_us))
         return "delay=DURATION jitter=DURATION";
+    bool was_whole = sim_is_whole(s);
     s->faults++;
     s->network_us = s->now_us;
     s->delay_min_us = delay_us;
@@ -463,16 +463,20 @@ static const char *do_network(struct sim *s, char **w, int n)
     s->unread_ppm = number(w, n, "unread", 0);
     s->replay_ppm = number(w, n, "replay", 0);
     s->reorder = has_word(w, n, "reorder");
-    sim_not_calm(s);
+    sim_not_calm(s, was_whole);
     return NULL;
 }
 
 static void heal_all(struct sim *s)
 {
+    bool was_whole = sim_is_whole(s);
     s->faults++;
     s->network_us = s->now_us;
     s->loss_ppm = s->dup_ppm = s->unread_ppm = s->replay_ppm = 0;
     s->reorder = false;
+    for (int a = 0; a < s->nodes_n; a++)
+        for (int b = 0; b < s->nodes_n; b++)
+            s->lagged_us[a][b] = s->lag_us[a][b] ? s->now_us : s->lagged_us[a][b];
     memset(s->lag_us, 0, sizeof s->lag_us);
     memset(s->rules, 0, sizeof s->rules);
     sim_network_heal(s);
@@ -483,7 +487,7 @@ static void heal_all(struct sim *s)
         sim_slow(s, i, 0);
         sim_continue(s, i);
     }
-    sim_not_calm(s);
+    sim_not_calm(s, was_whole);
 }
 
 /* One by one: the smallest tables hold no more. */

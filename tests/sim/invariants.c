@@ -47,13 +47,13 @@
 
 #define LATE_US 1000 /* a turn of the loop, at most, after the deadline */
 #define CALM_AFTER_US (6 * ZN_SECOND)
+#define LATE_FRAMES_US (500 * ZN_MS)
 #define CALM_LINK_US (100 * ZN_MS)
 #define CALM_SERVED_MIN 1024
 #define QUIET_US (4 * ZN_SECOND) /* after a fault, until everybody has found out */
 #define ACK_WAITS_US (1500 * ZN_MS)
 #define ROOMY_FRAMES_MIN 100
 #define ROOMY_CALLS_MIN 256
-#define REJECTED "rejected before its handler" /* by the replica itself: not one copy ran */
 
 void sim_fail(struct sim *s, const char *format, ...)
 {
@@ -211,12 +211,14 @@ static bool forgets_nothing(const struct sim_node *n)
     return !n->tables.served_bytes && n->asked_n < limit_or(n->tables.served, ZN_SERVED_MAX);
 }
 
-/* Unless its call was given up for want of room, which a table that was never full cannot do. */
+/* Unless its call was given up for want of room, which a table that was never full cannot do, or a
+ * copy for an earlier life, which came again, was refused before. */
 void sim_ghost_late(struct sim *s, int node, int peer, const struct zn_msg *msg)
 {
     const struct sim_node *n = &s->nodes[node], *p = &s->nodes[peer];
     char text[128];
-    if (n->begun_n < limit_or(n->tables.calls, ZN_CALLS_MAX) && !n->ending && forgets_nothing(p))
+    if (s->kept_n == 0 && n->begun_n < limit_or(n->tables.calls, ZN_CALLS_MAX) && !n->ending &&
+        forgets_nothing(p))
         sim_fail(s, "%s: the answer of %s comes in time, but %s counts it late",
                  sim_id_text(s, msg->id, text, sizeof text), p->name, n->name);
 }
@@ -281,7 +283,7 @@ void sim_ghost_answered(struct sim *s, int node, struct zmqnet_id id, int code)
 
 /* ---- two that are well ---- */
 
-static bool is_whole(const struct sim *s)
+bool sim_is_whole(const struct sim *s)
 {
     bool ruled = false;
     for (size_t i = 0; i < SIM_RULES_MAX; i++)
@@ -295,9 +297,10 @@ static bool is_quiet(const struct sim *s, int node, int peer, uint64_t since_us)
 {
     const struct sim_node *n = &s->nodes[node], *p = &s->nodes[peer];
     const struct sim_link *l = &n->links[peer];
-    return is_whole(s) && s->network_us <= since_us && n->changed_us <= since_us &&
+    return sim_is_whole(s) && s->network_us <= since_us && n->changed_us <= since_us &&
            p->changed_us <= since_us && s->cut_us[node][peer] <= since_us &&
-           s->cut_us[peer][node] <= since_us && !s->cut[node][peer] && !s->cut[peer][node] &&
+           s->cut_us[peer][node] <= since_us && s->lagged_us[node][peer] <= since_us &&
+           s->lagged_us[peer][node] <= since_us && !s->cut[node][peer] && !s->cut[peer][node] &&
            p->alive && !p->stopped && !p->ending && l->to == peer && l->to_life == p->life_n &&
            l->up_us <= since_us && !l->lose;
 }
@@ -383,6 +386,12 @@ static void check_acks(struct sim *s, int node, const struct zn_action *a)
     }
 }
 
+/* By the replica itself: not one copy has run. */
+static bool is_rejected(const struct zn_row *r)
+{
+    return strcmp(r->why, zn_why_text(ZN_WHY_REJECTED)) == 0;
+}
+
 /* What is said of other replicas by the coordinator itself, which knows what has left. */
 static void check_own_rows(struct sim *s, int node, const struct zn_action *a)
 {
@@ -398,7 +407,7 @@ static void check_own_rows(struct sim *s, int node, const struct zn_action *a)
             continue;
         uint32_t life_n = k ? k->to_life_n[peer] : 0, acked_life_n = g->at[peer].acked_life_n;
         const char *wrong = NULL;
-        if (r->outcome == ZMQNET_NEVER_SENT && life_n != 0 && strcmp(r->why, REJECTED) != 0)
+        if (r->outcome == ZMQNET_NEVER_SENT && life_n != 0 && !is_rejected(r))
             wrong = "it has left for it";
         if (r->outcome == ZMQNET_ACKED &&
             (g->idempotent ? acked_life_n < life_n : acked_life_n != life_n))
@@ -544,8 +553,11 @@ void sim_ghost_done(struct sim *s, int node, const struct zn_action *a)
         check_broadcast(s, c, a);
     else
         check_request(s, c, a);
-    for (size_t i = 0; i < a->done.rows_n; i++)
+    for (size_t i = 0; i < a->done.rows_n; i++) {
         check_row(s, a->tag, a->done.id, &a->done.rows[i]);
+        if (strcmp(a->done.rows[i].why, zn_why_text(ZN_WHY_QUEUE_FULL)) == 0)
+            c->well = 0;
+    }
     if (s->nodes[node].self == node)
         check_own_rows(s, node, a);
     if (s->nodes[node].self == node && is_roomy(s, &s->nodes[node]))
@@ -561,14 +573,20 @@ static uint64_t window_max(const struct sim_node *n)
     return n->tables.window ? n->tables.window : ZN_WINDOW_MESSAGES_MAX;
 }
 
+static bool is_lagged(const struct sim *s, int from, int to)
+{
+    uint64_t since_us = s->lagged_us[from][to];
+    return s->lag_us[from][to] || (since_us && s->now_us - since_us < CALM_AFTER_US);
+}
+
 static bool peer_is_well(const struct sim *s, int node, int peer,
                          const struct zmqnet_peer_status *view)
 {
     const struct sim_node *n = &s->nodes[node], *p = &s->nodes[peer];
     const struct sim_link *l = &n->links[peer];
     return p->mesh && !p->stopped && !p->ending && p->handler.kind == SIM_HANDLER_ACK &&
-           !p->gap_us && !s->lag_us[node][peer] && !s->lag_us[peer][node] && !s->cut[node][peer] &&
-           !s->cut[peer][node] && l->state == SIM_LINK_UP && l->to == peer &&
+           !p->gap_us && !is_lagged(s, node, peer) && !is_lagged(s, peer, node) &&
+           !s->cut[node][peer] && !s->cut[peer][node] && l->state == SIM_LINK_UP && l->to == peer &&
            l->to_life == p->life_n && s->now_us - l->up_us > CALM_LINK_US && !l->lose &&
            view->state == ZMQNET_UP && view->queue_messages == 0 &&
            2 * view->inflight < window_max(n);
@@ -585,14 +603,19 @@ static uint64_t peers_well(struct sim *s, int node)
     return well;
 }
 
-void sim_not_calm(struct sim *s) { s->calm_from_us = s->now_us + CALM_AFTER_US; }
+void sim_not_calm(struct sim *s, bool was_whole)
+{
+    uint64_t from_us = s->now_us + (was_whole ? LATE_FRAMES_US : CALM_AFTER_US);
+    if (s->calm_from_us < from_us)
+        s->calm_from_us = from_us;
+}
 
 /* Nothing but a new fault may make this call slow. */
 bool sim_calm(struct sim *s, int node, const struct zn_call_spec *spec)
 {
     const struct sim_node *n = &s->nodes[node];
     if (n->self != node || n->ending || n->gap_us || !has_roomy_tables(n) ||
-        n->handler.kind != SIM_HANDLER_ACK || s->now_us < s->calm_from_us || !is_whole(s) ||
+        n->handler.kind != SIM_HANDLER_ACK || s->now_us < s->calm_from_us || !sim_is_whole(s) ||
         spec->timeout_us <= calm_us(s))
         return false;
     /* One that was stopped has not heard yet which of its links are others by now. */
@@ -663,13 +686,14 @@ static void check_stragglers(struct sim *s, uint64_t tag)
     char text[128];
     uint64_t since_us = c->begun_us - QUIET_US;
     const struct sim_ghost *g;
-    if (c->spec.ask != ZN_ASK_ALL || c->begun_us < QUIET_US || !has_ghost(s, c->id) || n->ending ||
-        c->status == ZMQNET_EREFUSED || c->spec.timeout_us <= calm_us(s) ||
+    if (!c->well || c->spec.ask != ZN_ASK_ALL || c->begun_us < QUIET_US || !has_ghost(s, c->id) ||
+        n->ending || c->status == ZMQNET_EREFUSED || c->spec.timeout_us <= calm_us(s) ||
         s->options.pipe_frames_max < ROOMY_FRAMES_MIN || sim_patterns[n->pattern].lock_step)
         return;
     g = ghost_of(s, c->id);
-    if (!g->at[c->node].acked || g->at[c->node].acked_us + calm_us(s) > s->now_us)
-        return; /* the coordinator's own handler comes first */
+    uint64_t bounced_us = g->at[c->node].acked_us + n->gap_us; /* its own handler comes first */
+    if (!g->at[c->node].acked || bounced_us + calm_us(s) > c->begun_us + c->spec.timeout_us)
+        return;
     for (int p = 0; p < s->replicas_n; p++)
         if ((c->well >> p & 1) && is_quiet(s, c->node, p, since_us) &&
             has_roomy_tables(&s->nodes[p]) && g->at[p].runs == 0)

@@ -21,7 +21,7 @@
 
 #define WORKERS_MAX 64
 #define HANG_S 60 /* a schedule takes milliseconds, an hour of one some seconds: core loops */
-#define SHRINK_S 60
+#define SHRINK_S 30
 #define SHRUNK_MAX 3 /* more show the same bug */
 #define PATH_MAX_BYTES 4096
 
@@ -86,7 +86,7 @@ static _Noreturn void work(const struct options *o, struct worker *w)
             fflush(stdout);
         }
     }
-    _exit(0);
+    exit(0); /* where a sanitizer looks for leaks */
 }
 
 static void begin(const struct options *o, struct worker *w)
@@ -104,6 +104,8 @@ static void say_failure(const struct report *r, int status)
     const char *text = r->failure;
     if (WIFSIGNALED(status))
         text = WTERMSIG(status) == SIGALRM ? "it never ends" : strsignal(WTERMSIG(status));
+    else if (!text[0])
+        text = "see above";
     printf("seed %" PRIu64 " FAILED: %s\n", r->seed, text);
 }
 

@@ -323,7 +323,8 @@ struct sim {
     uint32_t replay_ppm; /* requests that come again, on a later connection if there is one */
     struct sim_frame *kept[SIM_KEPT_MAX];
     uint64_t kept_n;
-    uint64_t lag_us[SIM_NODES_MAX][SIM_NODES_MAX]; /* on top of the delay */
+    uint64_t lag_us[SIM_NODES_MAX][SIM_NODES_MAX];    /* on top of the delay */
+    uint64_t lagged_us[SIM_NODES_MAX][SIM_NODES_MAX]; /* when that was last changed */
     bool reorder;
     struct sim_rule rules[SIM_RULES_MAX];
     uint64_t calm_from_us; /* what was lost before this is made good by then */
@@ -457,8 +458,10 @@ void sim_ghost_answered(struct sim *s, int node, struct zmqnet_id id, int code);
 void sim_ghost_progress(struct sim *s, int node, const struct zn_action *a);
 void sim_ghost_done(struct sim *s, int node, const struct zn_action *a);
 void sim_ghost_down(struct sim *s, int node, int peer, enum zn_why why);
+/* Nothing is lost, doubled or overtaken. */
+bool sim_is_whole(const struct sim *s);
 /* The network was changed: what was lost or late before is made good only after a while. */
-void sim_not_calm(struct sim *s);
+void sim_not_calm(struct sim *s, bool was_whole);
 bool sim_calm(struct sim *s, int node, const struct zn_call_spec *spec);
 void sim_check_node(struct sim *s, int node);
 void sim_check_end(struct sim *s);
