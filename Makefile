@@ -10,7 +10,7 @@ JOBS   := $(shell nproc)
 MESON   = meson
 NINJA   = ninja
 
-.PHONY: all demo test check bench sim sim-mutants faults fuzz cov tidy format install clean help bootstrap
+.PHONY: all demo test check bench sim sim-mutants faults fuzz model cov tidy format install clean help bootstrap
 
 all: $(BUILD)/build.ninja  ## build the command (build/zmqnet), the library and the tests
 	@$(NINJA) -C $(BUILD) $(NINJAFLAGS)
@@ -42,6 +42,10 @@ faults: bootstrap all  ## TIMES=n times the faults of real processes and links, 
 fuzz:  ## T=n seconds of libFuzzer for each target of tests/fuzz/; finds are kept and fail
 	@scripts/bootstrap fuzz
 	@scripts/fuzz --time $(T)
+
+model:  ## every state of the protocol (retry, dedup, life, floor, quorum); wrong variants fail
+	@scripts/bootstrap
+	@model/run
 
 cov: bootstrap  ## line coverage of src/ by the tests
 	@scripts/cov
