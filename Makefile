@@ -10,7 +10,8 @@ JOBS   := $(shell nproc)
 MESON   = meson
 NINJA   = ninja
 
-.PHONY: all demo test check bench sim sim-mutants faults fuzz model cov tidy format install clean help bootstrap
+.PHONY: all demo test check bench sim sim-mutants faults fuzz model analyse cov tidy format \
+        install clean help bootstrap
 
 all: $(BUILD)/build.ninja  ## build the command (build/zmqnet), the library and the tests
 	@$(NINJA) -C $(BUILD) $(NINJAFLAGS)
@@ -47,7 +48,12 @@ model:  ## every state of the protocol (retry, dedup, life, floor, quorum); wron
 	@scripts/bootstrap
 	@model/run
 
-cov: bootstrap  ## line coverage of src/ by the tests
+analyse: all  ## gcc -fanalyzer, clang-tidy, cppcheck; no byte on the wire that nobody wrote (valgrind)
+	@scripts/bootstrap analyse
+	@scripts/analyse --build $(BUILD)
+
+cov:  ## lines and branches of src/core that the tests run; fails below 95 %
+	@scripts/bootstrap cov
 	@scripts/cov
 
 tidy:  ## layers, circles, banned calls, sleeps in tests, formatting; lists size outliers
