@@ -51,7 +51,7 @@
 /* A peer that was pinged may be silent for its patience, as long as its answers let expect between
  * these two, before it is suspect, and so many times that long before it is down. */
 #define ZN_PATIENCE_MIN_US (500 * ZN_MS)
-#define ZN_PATIENCE_MAX_US (1500 * ZN_MS)
+#define ZN_PATIENCE_MAX_US (2 * ZN_SECOND)
 #define ZN_DOWN_PATIENCES 3
 #define ZN_SILENT_US (ZN_DOWN_PATIENCES * ZN_PATIENCE_MIN_US) /* the soonest that it is down */
 /* One that was down by silence and is heard again has at least so many times the least patience,
@@ -63,11 +63,14 @@
 #define ZN_SLOW_FACTOR 4
 #define ZN_SLOW_MIN_US (50 * ZN_MS)
 #define ZN_RTT_HISTORY 256
-#define ZN_RTT_FEW 16
+#define ZN_RTT_FEW 64
 #define ZN_PINGS_KEPT 4 /* whose pongs still tell how long they took */
 /* When our own loop is late by so much it is forgiven to the peers, and by so much, nothing is measured. */
 #define ZN_LATE_US (10 * ZN_MS)
 #define ZN_STALL_US (100 * ZN_MS)
+/* So many times what our own loop was late, within so long, is added to everybody's patience. */
+#define ZN_STRAIN_FACTOR 8
+#define ZN_STRAIN_US (10 * ZN_SECOND)
 #define ZN_HELLO_US (2 * ZN_SECOND) /* a link whose hello is not answered by then is made anew */
 #define ZN_REACH_US (4 * ZN_SECOND) /* so long after it was due twice, a peer's row is forgotten */
 #define ZN_ORIGIN_KEEP_US (330 * ZN_SECOND)

@@ -227,6 +227,7 @@ struct zn_mesh {
     uint32_t n;
     int self, via_only;
     uint64_t life, opened_us, now_us, seq;
+    uint64_t late_us, late_at_us; /* by how much, and when, our own loop was late */
     struct zn_rand rand;
     struct zn_actions *out;
     size_t out_max;

@@ -54,6 +54,17 @@ static void judge_speed(struct zn_mesh *m, int peer)
         zn_peer_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
 }
 
+/* How late our own loop was of late: less and less so, the longer ago that is. */
+static uint64_t strain_us(const struct zn_mesh *m)
+{
+    uint64_t ago_us = m->now_us - m->late_at_us;
+    return ago_us < ZN_STRAIN_US ? m->late_us - m->late_us * ago_us / ZN_STRAIN_US : 0;
+}
+
+/* Whoever shares our machine, and perhaps our trouble, needs several turns of several threads to
+ * answer, each of them as late as ours. */
+static uint64_t allowance_us(const struct zn_mesh *m) { return ZN_STRAIN_FACTOR * strain_us(m); }
+
 /* How long nothing may be heard after a ping. One that was silent and came back gets more of it for
  * a while: what it did once it may do again. */
 static uint64_t patience_us(const struct zn_mesh *m, const struct zn_peer *p)
@@ -61,7 +72,7 @@ static uint64_t patience_us(const struct zn_mesh *m, const struct zn_peer *p)
     bool again = p->returned_us != 0 && m->now_us - p->returned_us < ZN_RELAPSE_US;
     uint64_t least_us = again ? ZN_RELAPSE_FACTOR * ZN_PATIENCE_MIN_US : ZN_PATIENCE_MIN_US;
     uint64_t us = p->rtt.smooth_us + 4ull * p->rtt.vary_us;
-    us = us > least_us ? us : least_us;
+    us = (us > least_us ? us : least_us) + allowance_us(m);
     return us < ZN_PATIENCE_MAX_US ? us : ZN_PATIENCE_MAX_US;
 }
 
@@ -121,6 +132,11 @@ uint64_t zn_peer_idle_us(const struct zn_mesh *m)
 /* A request is out: whether it will be answered must show soon. */
 static bool is_busy(const struct zn_peer *p) { return p->flight.n + p->queue.n > 0; }
 
+static uint64_t pinged_us(const struct zn_peer *p)
+{
+    return p->pinged_us[p->ping_seq % ZN_PINGS_KEPT];
+}
+
 /* Peers are pinged together, so that one wake-up serves several. */
 static uint64_t measure_at_us(const struct zn_mesh *m, const struct zn_peer *p)
 {
@@ -135,8 +151,7 @@ static uint64_t ping_at_us(const struct zn_mesh *m, const struct zn_peer *p)
     uint64_t quiet_us = p->heard_us + ZN_PING_US;
     uint64_t other_us = measure_at_us(m, p);
     if (p->pinging)
-        other_us =
-            p->pinged_us[p->ping_seq % ZN_PINGS_KEPT] + ZN_DOWN_PATIENCES * patience_us(m, p);
+        other_us = pinged_us(p) + ZN_DOWN_PATIENCES * patience_us(m, p);
     else if (!is_busy(p))
         return other_us;
     else if (m->limits.lock_step)
@@ -149,9 +164,20 @@ static bool is_well(const struct zn_peer *p)
     return p->state == ZMQNET_UP || p->state == ZMQNET_SLOW;
 }
 
+static uint64_t down_at_us(const struct zn_mesh *m, const struct zn_peer *p)
+{
+    return p->asked_us + ZN_DOWN_PATIENCES * patience_us(m, p);
+}
+
+/* The next thing to do about a pong that does not come: suspect it, ask once more, or give it up. A
+ * ping or its pong can be lost alone; but in lock step another one gives up the answer that may be on
+ * its way, and a request to the original program is no ping that could be repeated. */
 static uint64_t overdue_at_us(const struct zn_mesh *m, const struct zn_peer *p)
 {
-    return p->asked_us + patience_us(m, p) * (is_well(p) ? 1 : ZN_DOWN_PATIENCES);
+    uint64_t down_us = down_at_us(m, p), next_us = pinged_us(p) + patience_us(m, p);
+    bool asks_again = p->state == ZMQNET_SUSPECT && !p->original &&
+                      (!m->limits.lock_step || pinged_us(p) == p->asked_us);
+    return (is_well(p) || asks_again) && next_us < down_us ? next_us : down_us;
 }
 
 /* The original program is not pinged: a request is what it answers. */
@@ -233,11 +259,13 @@ void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg)
 
 /* ---- silence, and its end ---- */
 
-/* Heard again after it was down. What it was asked before was answered late for that reason alone. */
+/* Heard again after it was down. What it was late with until now was late for that reason. */
 static void come_back(struct zn_mesh *m, int peer)
 {
-    m->peers[peer].returned_us = m->now_us;
-    measure_anew(m, &m->peers[peer]);
+    struct zn_peer *p = &m->peers[peer];
+    p->returned_us = m->now_us;
+    p->rtt.smooth_us = (uint32_t)(p->rtt.usual / ZN_RTT_HISTORY);
+    measure_anew(m, p);
     zn_peer_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
     zn_calls_assign(m);
 }
@@ -253,17 +281,6 @@ void zn_peer_heard(struct zn_mesh *m, int peer)
         come_back(m, peer);
     if (waited)
         zn_peer_update_timer(m, peer);
-}
-
-/* Asked once more, since a ping or its pong can be lost alone. Not in lock step, where that would
- * give up the answer that may be on its way. */
-static void suspect(struct zn_mesh *m, int peer)
-{
-    zn_peer_move(m, peer, ZMQNET_SUSPECT, ZN_WHY_SILENT);
-    if (m->limits.lock_step)
-        zn_peer_update_timer(m, peer);
-    else
-        send_ping(m, peer);
 }
 
 /* A peer that asks us on its own link lives, so it is ours that is broken. */
@@ -282,10 +299,17 @@ static void silent(struct zn_mesh *m, int peer)
 
 static void pong_is_overdue(struct zn_mesh *m, int peer)
 {
-    if (is_well(&m->peers[peer]))
-        suspect(m, peer);
-    else
+    struct zn_peer *p = &m->peers[peer];
+    if (m->now_us >= down_at_us(m, p)) {
         silent(m, peer);
+        return;
+    }
+    if (is_well(p))
+        zn_peer_move(m, peer, ZMQNET_SUSPECT, ZN_WHY_SILENT);
+    if (p->original)
+        zn_peer_update_timer(m, peer);
+    else
+        send_ping(m, peer);
 }
 
 void zn_peer_tick(struct zn_mesh *m, int peer)
@@ -309,9 +333,12 @@ static void forgive(const struct zn_mesh *m, uint64_t *at_us, uint64_t late_us)
     *at_us = *at_us + late_us < m->now_us ? *at_us + late_us : m->now_us;
 }
 
-/* What was asked before a stall was not measured: the answer may have waited for us. */
+/* What was asked before a stall is not measured: the answer may have waited for us. A long one starts
+ * the wait for it anew: who has slept so much of it has not waited. */
 static void forgive_peer(const struct zn_mesh *m, struct zn_peer *p, uint64_t late_us)
 {
+    if (late_us >= ZN_PATIENCE_MIN_US && waits_for_pong(p))
+        p->asked_us = p->pinged_us[p->ping_seq % ZN_PINGS_KEPT] = m->now_us;
     forgive(m, &p->heard_us, late_us);
     forgive(m, &p->asked_us, late_us);
     for (int k = 0; k < ZN_PINGS_KEPT; k++)
@@ -327,10 +354,15 @@ void zn_peers_forgive(struct zn_mesh *m, uint64_t before_us)
     if (from_us >= m->now_us || m->now_us - from_us < ZN_LATE_US)
         return;
     zn_count(m, ZN_COUNT_loop_late);
+    uint64_t late_us = m->now_us - from_us;
+    if (late_us >= strain_us(m)) {
+        m->late_us = late_us < ZN_STRAIN_US ? late_us : ZN_STRAIN_US;
+        m->late_at_us = m->now_us;
+    }
     for (int i = 0; i < (int)m->n; i++) {
         if (m->peers[i].greeting == ZN_GREET_NO_LINK)
             continue;
-        forgive_peer(m, &m->peers[i], m->now_us - from_us);
+        forgive_peer(m, &m->peers[i], late_us);
         zn_peer_update_timer(m, i);
     }
 }

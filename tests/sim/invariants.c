@@ -51,6 +51,8 @@
 #define CALM_LINK_US (100 * ZN_MS)
 #define CALM_SERVED_MIN 1024
 #define QUIET_US (4 * ZN_SECOND) /* after a fault, until everybody has found out */
+/* In lock step the last ping that the fault has lost is waited for to the end. */
+#define QUIET_LOCK_STEP_US (ZN_DOWN_PATIENCES * ZN_PATIENCE_MAX_US + ZN_SECOND)
 #define ACK_WAITS_US (1500 * ZN_MS)
 #define ROOMY_FRAMES_MIN 100
 #define ROOMY_CALLS_MIN 256
@@ -307,8 +309,10 @@ static bool is_quiet(const struct sim *s, int node, int peer, uint64_t since_us)
 
 void sim_ghost_down(struct sim *s, int node, int peer, enum zn_why why)
 {
-    if (why == ZN_WHY_SILENT && s->now_us > QUIET_US && sim_has_mesh(s, peer) &&
-        is_quiet(s, node, peer, s->now_us - QUIET_US))
+    bool lock_step = sim_patterns[s->nodes[node].pattern].lock_step;
+    uint64_t quiet_us = lock_step ? QUIET_LOCK_STEP_US : QUIET_US;
+    if (why == ZN_WHY_SILENT && s->now_us > quiet_us && sim_has_mesh(s, peer) &&
+        is_quiet(s, node, peer, s->now_us - quiet_us))
         sim_fail(s, "%s calls %s down (%s), which is well", s->nodes[node].name,
                  s->nodes[peer].name, zn_why_text(why));
 }

@@ -131,7 +131,7 @@ static void our_own_pause_is_nobody_elses_silence(void **state)
     struct driver *d = two_open();
     drive_for(d, ZN_SECOND);
     d->now_us += 60 * ZN_SECOND;
-    drive_tick(d);
+    drive_for(d, 0);
     assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
     drive_for(d, ZN_SECOND);
     assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
