@@ -80,7 +80,7 @@ def test_silent_peer_is_down_and_comes_back(pattern):
     """Its connections stand; only its silence tells. Then nothing is sent to it any more."""
     with Mesh(pattern=pattern) as mesh:
         mesh.pause("charlie")
-        wait_until(lambda: mesh.peer("alpha", "charlie")["state"] == "down", 5, "charlie is down")
+        wait_until(lambda: mesh.peer("alpha", "charlie")["state"] == "down", 15, "charlie is down")
         assert mesh.peer("alpha", "charlie")["cause"] == "silent"
         sent = mesh.send("to nobody", "--to", "charlie", "-t", "20s", via="alpha")
         assert sent.code == 6 and sent.seconds < 5, sent

@@ -27,7 +27,7 @@ CROSSED_SECONDS = float(os.environ.get("ZMQNET_TEST_CROSSED_SECONDS", "2"))
 
 # What may be counted where nothing is wrong; a slow moment of the machine may cause a repeat.
 TRAFFIC = {"frames_in", "frames_out", "messages_in", "messages_out", "delivered", "broadcasts",
-           "requests", "retries", "duplicate", "late_reply"}
+           "requests", "retries", "duplicate", "late_reply", "loop_late"}
 
 
 def troubles(mesh):

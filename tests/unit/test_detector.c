@@ -164,6 +164,22 @@ static void between_the_limits_it_stays_what_it_is(void **state)
     drive_close(&d);
 }
 
+/* What would not have made it slow does not make it up: that takes half of it. */
+static void up_again_takes_half_of_the_limit(void **state)
+{
+    (void)state;
+    struct driver *d = two_open();
+    answers(d, 20, USUAL_US);
+    answers(d, 5, 200 * ZN_MS);
+    assert_state(d, ZMQNET_SLOW, ZN_WHY_LATE);
+    answers(d, 10, 45 * ZN_MS);
+    assert_true(peer_of(d)->rtt.smooth_us < 65 * ZN_MS);
+    assert_state(d, ZMQNET_SLOW, ZN_WHY_LATE);
+    answers(d, 10, USUAL_US);
+    assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
+    drive_close(&d);
+}
+
 /* ---- suspect and down ---- */
 
 static void silence_makes_it_suspect_and_then_down(void **state)
@@ -535,6 +551,7 @@ int main(void)
         cmocka_unit_test(far_away_is_not_slow),
         cmocka_unit_test(slow_for_long_is_its_history),
         cmocka_unit_test(between_the_limits_it_stays_what_it_is),
+        cmocka_unit_test(up_again_takes_half_of_the_limit),
         cmocka_unit_test(silence_makes_it_suspect_and_then_down),
         cmocka_unit_test(worst_case_until_down),
         cmocka_unit_test(a_lost_ping_is_not_down),
