@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One turn of the loop, in a fixed order: wait, commands, sockets, the clock once more, timers, flush,
- * stopping. Timers run every turn, busy or not. Nothing here blocks but the wait itself.
+ * One turn of the loop, in a fixed order: wait, commands, sockets, the commands that came of them, the
+ * clock once more, timers, flush, stopping. Timers run every turn, busy or not. Nothing here blocks
+ * but the wait itself.
  *
  * Invariant before sleeping: no command waits, the pattern has nothing pending, and timer_fd will be
  * readable when core or the pattern is due. Where that does not hold a thread of our own does not
@@ -200,6 +201,7 @@ static void turn_once(zmqnet_node *node)
     commands_run(node);
     drain_if_asked(node);
     node->pattern->turn(node->carrier, node->now_us);
+    commands_run(node); /* what callbacks asked for in answer to what has come */
     node->now_us = zn_clock_us();
     zn_node_step(node, &tick);
     flush(node);
