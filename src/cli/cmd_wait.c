@@ -60,19 +60,20 @@ static void print_view(const struct waiting *w, const struct zn_view *view, bool
  * down does not keep a majority waiting. */
 static size_t wanted(const struct waiting *w) { return w->views.o->name != NULL ? 1 : w->need; }
 
-/* Print those that have just reached their quorum. Returns how many have. */
+/* Print those that have reached their quorum for the first time. Returns how many have it now. */
 static size_t look(struct waiting *w)
 {
-    size_t reached = 0;
+    size_t have = 0;
     for (size_t i = 0; i < w->views.n; i++) {
         const struct zn_view *view = &w->views.views[i];
-        if (!w->reached[i] && view->code == 0 && zn_view_up(view) >= w->need) {
-            w->reached[i] = true;
+        if (view->code != 0 || zn_view_up(view) < w->need)
+            continue;
+        if (!w->reached[i])
             print_view(w, view, true);
-        }
-        reached += w->reached[i];
+        w->reached[i] = true;
+        have++;
     }
-    return reached;
+    return have;
 }
 
 /* Print those that have not reached it. Returns the most replicas that any of all sees up. */

@@ -175,6 +175,15 @@ static void grow(struct search *s, uint64_t set, uint64_t candidates)
     }
 }
 
+/* A search that was cut short may have left out some who fit. */
+static uint64_t complete(const struct search *s, uint64_t set, uint64_t known)
+{
+    for (size_t v = 0; v < ZN_REPLICAS_MAX; v++)
+        if (zn_matrix_has(known & ~set, v) && (set & ~s->mutual[v]) == 0)
+            set |= bit(v);
+    return set;
+}
+
 static void find_connected(struct zn_matrix *m, struct search *s)
 {
     for (size_t i = 0; i < m->n; i++)
@@ -182,7 +191,7 @@ static void find_connected(struct zn_matrix *m, struct search *s)
             if (i != j && zn_matrix_has(m->reaches[i], j) && zn_matrix_has(m->reaches[j], i))
                 s->mutual[i] |= bit(j);
     grow(s, 0, m->known);
-    m->connected = s->best;
+    m->connected = complete(s, s->best, m->known);
     m->exact = s->steps < STEPS_MAX;
 }
 

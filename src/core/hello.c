@@ -173,11 +173,12 @@ void zn_peer_rival_refuse(struct zn_mesh *m, int peer)
     hello_refuse(m, route, p->name, peer, ZMQNET_ECLASH, ZN_WHY_CLASH);
 }
 
-/* Is another life under this name known to be alive? Ask it, and decide when it has answered. */
+/* Is another life under this name known to be alive? Ask it, and decide when it has answered. The
+ * original program cannot be asked so, and has no life. */
 static bool rival_wait(struct zn_mesh *m, int peer, const struct zn_from *from, uint64_t life)
 {
     struct zn_peer *p = &m->peers[peer];
-    if (!zn_peer_is_up(p) || p->life == life)
+    if (p->original || !zn_peer_is_up(p) || p->life == life)
         return false;
     p->rival = *from;
     p->rival_life = life;

@@ -7,7 +7,8 @@
  * bounded by ZN_COMMANDS_MAX and ZN_COMMAND_BYTES_MAX. An empty ring begins at its first slot again: a
  * loop that keeps up uses the same few cache lines for ever.
  *
- * The loop looks before it locks. What it may miss so is a command whose wake-up is still to come.
+ * The loop looks before it locks. What it may miss so is a command whose wake-up is still to come; a
+ * quiet push is the loop's own, which looks again before it sleeps.
  */
 #include "node/commands.h"
 

@@ -89,12 +89,15 @@ static void command_run(zmqnet_node *node, struct zn_command *c)
     zn_blob_drop(&c->body);
 }
 
-/* At most what the ring holds: callbacks that call again do not keep the loop here. */
+/* At most what the ring holds: callbacks that call again do not keep the loop here. A callback may have
+ * taken long, and the time of the next call counts from when it is begun. */
 static void commands_run(zmqnet_node *node)
 {
     struct zn_command c;
-    for (int i = 0; i < ZN_COMMANDS_MAX && zn_commands_pop(&node->commands, &c); i++)
+    for (int i = 0; i < ZN_COMMANDS_MAX && zn_commands_pop(&node->commands, &c); i++) {
+        node->now_us = zn_clock_us();
         command_run(node, &c);
+    }
 }
 
 /* Somebody has asked for the end. What was queued before is begun all the same. */

@@ -9,7 +9,7 @@
  *
  * Good path: BACKOFF (none) - RESOLVE - PROBE - CONNECT - UP. Each failure on the way is reported with
  * its cause and followed by a back-off of 50 ms, doubling to 2 s, with jitter; the first try after
- * the link was good comes at once. If it was good for less than a second, only once in ten: or else a
+ * the link was good comes at once. If it was good for less than a second, only once in ten seconds: or else a
  * peer that greets and drops would be connected to as fast as it drops.
  *
  * Lost or full? When POLLOUT goes without room having been used up, the connection is lost. Otherwise
@@ -407,6 +407,9 @@ int zn_link_send(struct zn_link *l, struct zn_blob *frame)
 
 void zn_link_resolved(struct zn_link *l, const struct zn_resolved *answer)
 {
+    /* One that came too late is still the answer: to ask again would take as long again. */
+    if (l->state == ZN_LINK_BACKOFF && answer->found)
+        move(l, ZN_LINK_RESOLVE);
     if (l->state != ZN_LINK_RESOLVE)
         return;
     if (!answer->found) {

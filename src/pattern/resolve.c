@@ -27,6 +27,7 @@ enum job_state { JOB_FREE, JOB_ASKED, JOB_RUNNING, JOB_DONE };
 
 struct job {
     enum job_state state;
+    uint64_t nth; /* of all that were asked */
     uint16_t port;
     char host[ZN_HOST_MAX + 1];
     bool found;
@@ -40,17 +41,20 @@ struct zn_resolver {
     unsigned threads; /* that exist, */
     unsigned idle;    /* and those of them that wait for a job */
     unsigned asked_n; /* jobs that nobody has begun */
+    uint64_t asked_ever;
     bool closing;
     int fd; /* eventfd: a job is done */
     struct job jobs[ZN_REPLICAS_MAX];
 };
 
+/* The oldest one: names that hang are asked again and again, and shall not pass those behind them. */
 static int find(const struct zn_resolver *r, enum job_state state)
 {
+    int oldest = -1;
     for (int i = 0; i < ZN_REPLICAS_MAX; i++)
-        if (r->jobs[i].state == state)
-            return i;
-    return -1;
+        if (r->jobs[i].state == state && (oldest < 0 || r->jobs[i].nth < r->jobs[oldest].nth))
+            oldest = i;
+    return oldest;
 }
 
 /* Call with the mutex held; it is released. */
@@ -171,6 +175,7 @@ void zn_resolver_ask(struct zn_resolver *r, int peer, const char *host, uint16_t
         memcpy(job->host, host, strlen(host) + 1);
         job->port = port;
         job->state = JOB_ASKED;
+        job->nth = r->asked_ever++;
         r->asked_n++;
         if (r->asked_n > r->idle && r->threads < ZN_RESOLVERS_MAX)
             start(r);

@@ -1233,6 +1233,32 @@ static void test_burst_from_a_callback(void **state)
     assert_int_equal(counter(seats[ALPHA].node, "broadcasts"), 300);
 }
 
+static void start_after_a_while(zmqnet_node *node, zmqnet_receipt *receipt, void *arg)
+{
+    const struct zmqnet_call call = {.timeout_ms = 400};
+    uint64_t until_ms = now_ms() + 500;
+    (void)arg;
+    zmqnet_receipt_free(&receipt);
+    while (now_ms() < until_ms) {
+    }
+    int rc = zmqnet_broadcast_async(node, "x", 1, &call, collect, &burst.done);
+    enter();
+    burst.rc = rc;
+    leave();
+}
+
+/* A call's time begins when it is made, however long the callback took until then. */
+static void test_call_of_a_slow_callback(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        zmqnet_request_async(seats[ALPHA].node, "alpha", "x", 1, NULL, start_after_a_while, NULL),
+        0);
+    AWAIT(burst.rc != 0 || burst.done.times == 1);
+    assert_int_equal(burst.rc, 0);
+    assert_int_equal(burst.done.failed, 0);
+}
+
 /* ---- clients ---- */
 
 static void client_asks(const char *via)
@@ -1684,6 +1710,7 @@ int main(int argc, char **argv)
         MESH(test_idempotent_goes_to_the_next_life),
         MESH(test_many_threads),
         MESH(test_burst_from_a_callback),
+        MESH(test_call_of_a_slow_callback),
         MESH(test_client),
         MESH(test_client_progress),
         MESH(test_client_large_receipt),

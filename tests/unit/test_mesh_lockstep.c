@@ -488,6 +488,19 @@ static void an_original_gets_no_bye(void **state)
     drive_close(&d);
 }
 
+/* Whoever calls himself by its name: an original has no life to defend, and is asked nothing. */
+static void a_rival_of_an_original_does_it_no_harm(void **state)
+{
+    (void)state;
+    struct driver *d = with_original_open();
+    drive_hello_from(d, 11, 1, 0x666);
+    drive_for(d, 3 * ZN_SILENT_US);
+    assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
+    ask(d);
+    assert_asked(d, 1, 1);
+    drive_close(&d);
+}
+
 /* ---- over a reconnect ---- */
 
 static void reconnect_to_original(struct driver *d)
@@ -580,6 +593,7 @@ int main(void)
         cmocka_unit_test(what_is_not_text_never_goes_to_an_original),
         cmocka_unit_test(a_queue_without_text_is_given_up_at_once),
         cmocka_unit_test(an_original_gets_no_bye),
+        cmocka_unit_test(a_rival_of_an_original_does_it_no_harm),
         cmocka_unit_test(what_an_original_had_is_unknown_after_a_reconnect),
         cmocka_unit_test(what_does_no_harm_is_asked_again_after_a_reconnect),
         cmocka_unit_test(a_replica_becomes_an_original_and_back),
