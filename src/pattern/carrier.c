@@ -51,14 +51,15 @@ static rlim_t own_files(const struct zn_pattern_config *config, unsigned files_p
     return 16 + (rlim_t)files_per_peer * config->peers->n;
 }
 
-/* Connections are counted a little later than they come, so some descriptors are kept for them. */
+/* Connections are counted later than they come: half of the descriptors are for those that come while
+ * the loop is not run. */
 static uint32_t connections_max(const struct zn_pattern_config *config, unsigned files_per_peer)
 {
     struct rlimit files = {0};
     getrlimit(RLIMIT_NOFILE, &files);
     rlim_t own = own_files(config, files_per_peer);
     rlim_t left = files.rlim_cur > own ? files.rlim_cur - own : 0;
-    left -= left / 4;
+    left /= 2;
     return left < ZN_CONNECTIONS_MAX ? (uint32_t)left : ZN_CONNECTIONS_MAX;
 }
 

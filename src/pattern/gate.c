@@ -78,6 +78,8 @@ void zn_gate_end(struct zn_gate *g) { give_spare(g); }
 bool zn_gate_update(struct zn_gate *g, uint32_t open)
 {
     bool shut = open >= (g->shut ? g->max - g->max / 8 : g->max);
+    if (shut && g->shut)
+        turn_away(g); /* who was left over for want of a descriptor */
     if (g->listener < 0 || shut == g->shut || !filter(g, shut))
         return false;
     g->shut = shut;
