@@ -23,7 +23,7 @@ demo: bootstrap  ## start three replicas, send, kill one, send again, show the r
 test: bootstrap  ## all tests; the last line says how many passed and failed
 	@scripts/test --build $(BUILD)
 
-check: bootstrap  ## test + tidy + the tests again under the sanitizers
+check: bootstrap  ## test + tidy, model and mutants in small + the tests again under the sanitizers
 	@scripts/test --build $(BUILD) --check
 
 bench: bootstrap  ## measure it beside the baselines: docs/bench.md; QUICK=1: two minutes of it

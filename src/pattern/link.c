@@ -9,8 +9,8 @@
  *
  * Good path: BACKOFF (none) - RESOLVE - PROBE - CONNECT - UP. Each failure on the way is reported with
  * its cause and followed by a back-off of 50 ms, doubling to 2 s, with jitter; the first try after
- * the link was good comes at once. If it was good for less than a second, only once in ten seconds: or else a
- * peer that greets and drops would be connected to as fast as it drops.
+ * the link was good comes at once. If it was good for less than a second, only once in ten seconds:
+ * or else a peer that greets and drops would be connected to as fast as it drops.
  *
  * Lost or full? When POLLOUT goes without room having been used up, the connection is lost. Otherwise
  * the link is FULL: a stopped peer keeps its connection, so that its late answers arrive. Probes,
@@ -226,8 +226,8 @@ static bool read_frames(struct zn_link *l)
 {
     uint32_t generation = l->generation, n = 0;
     uint64_t until_us = zn_clock_us() + ZN_TURN_READ_US;
-    l->links->touched |=
-        bit(l); /* also if the time is over: nobody else looks whether there is more */
+    /* Also if the time is over: nobody else looks whether there is more. */
+    l->links->touched |= bit(l);
     while (n < l->expected && read_frame(l)) {
         n++;
         if (l->generation != generation || zn_clock_us() >= until_us)

@@ -43,9 +43,17 @@ static const struct option link_options[] = {
     {ZMQ_TCP_MAXRT, 3000},
 };
 
+#define IDLE_S 30
+#define PROBE_EVERY_S 10
+#define PROBES 3
+#define BOUND_MAXRT_MS 60000
+
+static_assert(BOUND_MAXRT_MS >= 1000 * (IDLE_S + PROBES * PROBE_EVERY_S), "a lost probe is no end");
+
 static const struct option bound_options[] = {
-    {ZMQ_TCP_MAXRT, 60000},        {ZMQ_TCP_KEEPALIVE, 1},     {ZMQ_TCP_KEEPALIVE_IDLE, 30},
-    {ZMQ_TCP_KEEPALIVE_INTVL, 10}, {ZMQ_TCP_KEEPALIVE_CNT, 3},
+    {ZMQ_TCP_MAXRT, BOUND_MAXRT_MS},  {ZMQ_TCP_KEEPALIVE, 1},
+    {ZMQ_TCP_KEEPALIVE_IDLE, IDLE_S}, {ZMQ_TCP_KEEPALIVE_INTVL, PROBE_EVERY_S},
+    {ZMQ_TCP_KEEPALIVE_CNT, PROBES},
 };
 
 size_t zn_frame_max(size_t message_max)

@@ -27,7 +27,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t moved = PTHREAD_COND_INITIALIZER;
 static bool let_go;
-static int hanging, looked_up;
+static int hanging, looked_up, old_looked_up_at;
 
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                 struct addrinfo **out)
@@ -35,6 +35,8 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
     (void)service, (void)hints;
     pthread_mutex_lock(&lock);
     looked_up++;
+    if (strcmp(host, "hangs.for.long") == 0)
+        old_looked_up_at = looked_up;
     bool hang = strncmp(host, "hang", 4) == 0;
     hanging += hang;
     pthread_cond_broadcast(&moved);
@@ -128,6 +130,28 @@ static void more_than_there_are_threads_wait_their_turn(void **state)
     set_let_go(false);
 }
 
+/* Those that hang are asked again and again: they do not pass one that has waited for longer. All
+ * threads begin at once, so it may be one of as many. */
+static void who_was_asked_first_is_looked_up_first(void **state)
+{
+    (void)state;
+    struct zn_resolver *r;
+    assert_int_equal(zn_resolver_open(&r), 0);
+    for (int peer = 0; peer < ZN_RESOLVERS_MAX; peer++)
+        zn_resolver_ask(r, peer, "hangs.example", 1);
+    wait_hanging(ZN_RESOLVERS_MAX);
+    int before = looked_up;
+    zn_resolver_ask(r, 60, "hangs.for.long", 1);
+    for (int peer = ZN_RESOLVERS_MAX; peer < 60; peer++)
+        zn_resolver_ask(r, peer, "hangs.example", 1);
+    set_let_go(true);
+    for (int peer = 0; peer <= 60; peer++)
+        assert_int_not_equal(next_peer(r), -1);
+    assert_in_range(old_looked_up_at, before + 1, before + ZN_RESOLVERS_MAX);
+    zn_resolver_close(&r);
+    set_let_go(false);
+}
+
 static void a_question_that_is_open_is_not_asked_again(void **state)
 {
     (void)state;
@@ -165,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_that_hangs_delays_no_other),
         cmocka_unit_test(more_than_there_are_threads_wait_their_turn),
+        cmocka_unit_test(who_was_asked_first_is_looked_up_first),
         cmocka_unit_test(a_question_that_is_open_is_not_asked_again),
         cmocka_unit_test(closing_waits_for_no_look_up),
     };
