@@ -331,6 +331,7 @@ class _Pump:
         self.read = 0    # bytes, from the one side
         self.passed = 0  # to the other
         self.cut_at = None
+        self._extra_ms = None  # the jitter of the part that is being read
         self._draw = random.Random(
             f"{self.link.proxy.seed} {self.link.name} {connection.number} {way}")
         self._under_way = asyncio.Queue(UNDER_WAY_MAX)
@@ -360,26 +361,35 @@ class _Pump:
             task.cancel()
 
     async def _read(self, source):
-        """Whatever pieces the stream comes in, the same parts of it are late by the same jitter."""
         loop = asyncio.get_running_loop()
-        extra_ms, end = 0, b""
+        end = b""
         try:
-            while True:
-                fault = self.link.faults[self.way]
-                room = JITTER_BYTES - self.read % JITTER_BYTES if fault.jitter_ms else READ_BYTES
-                data = await loop.sock_recv(source, room)
-                if not data:
-                    break
-                fault = self.link.faults[self.way]
-                if fault.jitter_ms and self.read % JITTER_BYTES == 0:
-                    extra_ms = self._draw.uniform(0, fault.jitter_ms)
-                    self.decide(f"byte {self.read} later by {extra_ms:.3f} ms")
-                self.read += len(data)
-                late_ms = fault.delay_ms + (extra_ms if fault.jitter_ms else 0)
-                await self._under_way.put((loop.time() + late_ms / 1000, data))
+            while data := await loop.sock_recv(source, READ_BYTES):
+                while data:
+                    data = data[await self._late(loop, data):]
         except OSError as error:
             end = error
         await self._under_way.put((0, end))
+
+    async def _late(self, loop, data):
+        """Send a part of data on its way; returns how much.
+
+        Whatever pieces the stream comes in, the same parts of it are late by the same jitter.
+        """
+        fault = self.link.faults[self.way]
+        late_ms = fault.delay_ms
+        if fault.jitter_ms:
+            into = self.read % JITTER_BYTES
+            data = data[:JITTER_BYTES - into]
+            if into == 0 or self._extra_ms is None:
+                self._extra_ms = self._draw.uniform(0, fault.jitter_ms)
+                self.decide(f"byte {self.read} later by {self._extra_ms:.3f} ms")
+            late_ms += self._extra_ms
+        else:
+            self._extra_ms = None
+        self.read += len(data)
+        await self._under_way.put((loop.time() + late_ms / 1000, data))
+        return len(data)
 
     async def _write(self, sink):
         loop = asyncio.get_running_loop()
