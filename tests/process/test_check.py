@@ -173,7 +173,7 @@ def test_every_command_shows_all_errors_as_json(tmp_path):
 
 def test_path_that_would_steer_the_terminal(tmp_path):
     path = tmp_path / "peers\x1b[31m.json"
-    for command in (["check"], ["status"], ["send", "-n", "alpha", "hi"]):
+    for command in (["check"], ["status", "-t", "50ms"], ["send", "-n", "alpha", "-t", "50ms", "hi"]):
         for content in (None, "{}", json.dumps(GOOD)):
             if content is not None:
                 path.write_text(content)

@@ -7,7 +7,7 @@ Each case runs for each pattern; where they differ, tests/support/patterns.py sa
 import signal
 
 from support import patterns, wire
-from support.load import Load, MAJORITY, take_answers
+from support.load import Load, MAJORITY, REST_S, take_answers
 from support.mesh import Mesh
 from support.wait import wait_until
 
@@ -63,7 +63,7 @@ def test_queue_that_fills(pattern):
 def test_restart_storm(pattern):
     """Two of five are killed and started, time and again: each broadcast reaches a majority."""
     with Mesh(5, pattern=pattern) as mesh:
-        with Load(mesh, ["alpha", "bravo"], quorum=MAJORITY) as load:
+        with Load(mesh, ["alpha", "bravo"], REST_S, quorum=MAJORITY) as load:
             for turn in range(4):
                 two = [mesh.names[2 + (turn + k) % 3] for k in range(2)]
                 for name in two:

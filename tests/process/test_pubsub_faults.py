@@ -10,7 +10,7 @@ import time
 import zmq
 
 from support import env, ports
-from support.load import Load, MAJORITY
+from support.load import Load, MAJORITY, REST_S
 from support.mesh import DOWN, Mesh
 from support.wait import wait_until
 
@@ -59,7 +59,7 @@ def test_forgotten_subscription_under_load():
     """A stray one takes the place of one that is silent. When that goes on, it hears what goes to
     all and nothing else: it sees that it is not known, and subscribes anew."""
     with Mesh(4, pattern="pubsub") as mesh:
-        with Load(mesh, ["alpha"], quorum=MAJORITY) as load:
+        with Load(mesh, ["alpha"], REST_S, quorum=MAJORITY) as load:
             mesh.pause("bravo")
             with stray_subscriber(pub_port(mesh, "alpha"), "bravo") as stray:
                 assert stray.poll(int(5000 * env.SCALE)), "the stray one is taken for bravo"

@@ -9,7 +9,7 @@ import threading
 import pytest
 from support import env, ports, wire
 from support.fake import FakeReplica
-from support.load import Load
+from support.load import Load, REST_S
 from support.mesh import Mesh, peers_text
 from support.wait import wait_until
 
@@ -144,7 +144,7 @@ def test_link_that_falls_silent_and_heals_under_load():
             wait_says(mesh, "in which all reach all: 3/3\n")
             only_alpha = write_file(mesh, "only-alpha", **dict(zip(("bravo", "charlie"),
                                                                    ports.take(2))))
-            with Load(mesh, ["bravo"], quorum=MAJORITY) as load:
+            with Load(mesh, ["bravo"], REST_S, quorum=MAJORITY) as load:
                 forwarder.flows.clear()
                 cut = wait_says(mesh, "; bravo reaches alpha\n")
                 assert cut.code == 3 and "alpha cannot reach bravo (" in cut.out, cut

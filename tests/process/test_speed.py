@@ -86,7 +86,7 @@ def test_majority_is_as_fast_with_one_killed():
                 answer = client.submit("hello", quorum=-1)
                 return answer.code == 0 and answer.have >= 2
             rounds = [(_p99_seconds(lambda: broadcast(one), 200),
-                       _p99_seconds(lambda: broadcast(other), 200)) for _ in range(25)][1:]
+                       _p99_seconds(lambda: broadcast(other), 200)) for _ in range(13)][1:]
         p99 = [statistics.quantiles(column, n=4)[0] for column in zip(*rounds)]
         assert p99[1] < 1.2 * p99[0] + 20e-6, rounds
 
@@ -127,9 +127,9 @@ def test_crossed_broadcasts():
     More in all than one client at one replica, every receipt complete, every message delivered."""
     with Mesh() as mesh:
         _closed_loops(mesh, mesh.names, 0.2)
-        one = _closed_loops(mesh, ["alpha"], 1)
+        one = _closed_loops(mesh, ["alpha"], 0.5)
         before = len(mesh.deliveries("alpha"))
-        total = _closed_loops(mesh, mesh.names, 2)
+        total = _closed_loops(mesh, mesh.names, 1)
         for name in mesh.names:
             wait_until(lambda: len(mesh.deliveries(name)) == before + total, 10,
                        f"{name} has delivered all {total}")
@@ -147,10 +147,6 @@ def _rss(pid):
         return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmRSS"))
 
 
-sanitized = pytest.mark.skipif(env.SCALE > 1, reason="sanitizers take memory and time")
-
-
-@sanitized
 @twice
 def test_an_idle_replica_is_quiet():
     """Under 1 % of a core."""
@@ -164,7 +160,6 @@ def test_an_idle_replica_is_quiet():
         assert max(shares.values()) < 0.01, shares
 
 
-@sanitized
 def test_an_idle_replica_is_small():
     """Under 10 MiB resident, after the first messages too."""
     with Mesh() as mesh:
@@ -187,7 +182,6 @@ def test_a_stopped_peer_slows_nobody():
         assert stopped < 1.5 * healthy + 50e-6, (healthy, stopped)
 
 
-@sanitized
 @pytest.mark.parametrize("body", [b"x" * 16 * MIB, bytes(16 * MIB)], ids=["text", "binary"])
 def test_sixteen_mebibytes_travel(body):
     """The largest message by default, to all. Nobody is so busy with it that he seems dead."""

@@ -8,6 +8,7 @@ import time
 from support import wire
 
 MAJORITY = -1
+REST_S = 0.001  # for a client that is not to take all it can get of the machine
 
 # A coordinator asks again after a third of the five seconds that these messages have. An answer
 # that comes later was lost, or waited for somebody.

@@ -51,6 +51,11 @@ def pytest_runtest_call(item):
         yield
 
 
+def pytest_collection_modifyitems(items):
+    """Those that run alone come last: nobody has to wait for them then."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+
+
 def pytest_sessionstart(session):
     if not os.access(ZMQNET, os.X_OK):
         pytest.exit(f"{ZMQNET} is not there: run `make` first", returncode=2)

@@ -11,12 +11,11 @@ import os
 
 from support import wire
 from support.ledger import Auditor, check_prompt, check_told
-from support.load import Load, MAJORITY
+from support.load import Load, MAJORITY, REST_S
 from support.wait import wait_until
 
 COORDINATORS = ("alpha", "bravo")
 FULL = os.environ.get("ZMQNET_FAULTS") == "full"  # the long form: `make faults`
-REST_S = 0.001  # of each client, so that what is measured is not the tests' own load
 ASKED_LEAST = 400 if FULL else 80  # at each coordinator, in each phase
 
 
