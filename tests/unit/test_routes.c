@@ -12,6 +12,7 @@
 
 #include <malloc.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -298,9 +299,79 @@ static void a_random_schedule_agrees_with_a_search(void **state)
     zn_routes_close(&r);
 }
 
+static void an_envelope_may_be_as_long_as_its_limit(void **state)
+{
+    (void)state;
+    static const char bytes[ZN_ENVELOPE_BYTES_MAX + 1];
+    struct zn_envelope e;
+    enum zn_counter bad = ZN_COUNTERS_N;
+    for (size_t n = ZN_ENVELOPE_BYTES_MAX; n <= ZN_ENVELOPE_BYTES_MAX + 1; n++) {
+        zn_envelope_begin(&e);
+        assert_int_equal(zn_envelope_frame(&e, bytes, 5, true, &bad), ZN_ENVELOPE_MORE);
+        assert_int_equal(zn_envelope_frame(&e, bytes, n - 5, true, &bad), ZN_ENVELOPE_MORE);
+        assert_int_equal(zn_envelope_frame(&e, bytes, 0, true, &bad), ZN_ENVELOPE_MORE);
+        assert_int_equal(zn_envelope_frame(&e, bytes, 9, false, &bad),
+                         n <= ZN_ENVELOPE_BYTES_MAX ? ZN_ENVELOPE_BODY : ZN_ENVELOPE_BAD);
+    }
+    assert_int_equal(bad, ZN_COUNT_bad_envelope);
+}
+
+static zn_route put_text(struct zn_routes *r, const char *text)
+{
+    return zn_routes_put(r, (const uint8_t *)text, strlen(text));
+}
+
+static bool knows_text(struct zn_routes *r, zn_route route, const char *text)
+{
+    size_t n;
+    const uint8_t *data = zn_routes_get(r, route, &n);
+    return data && n == strlen(text) && memcmp(data, text, n) == 0;
+}
+
+static void the_least_recently_used_route_is_forgotten(void **state)
+{
+    (void)state;
+    const char *longer = "an envelope that does not fit into its slot";
+    struct zn_routes *r;
+    assert_int_equal(zn_routes_open(3, 7, &r), 0);
+    zn_route a = put_text(r, "a"), b = put_text(r, longer), c = put_text(r, "c");
+    assert_true(a != 0 && a != b && b != c);
+    assert_int_equal(put_text(r, longer), b);
+    assert_true(knows_text(r, a, "a"));
+    zn_route d = put_text(r, "d");
+    assert_false(knows_text(r, c, "c"));
+    zn_route e = put_text(r, "e");
+    assert_false(knows_text(r, b, longer));
+    assert_true(knows_text(r, a, "a") && knows_text(r, d, "d") && knows_text(r, e, "e"));
+    assert_int_not_equal(put_text(r, longer), b);
+    assert_false(knows_text(r, UINT64_MAX, ""));
+    zn_routes_close(&r);
+    assert_null(r);
+}
+
+static void the_route_table_bears_more_than_it_holds(void **state)
+{
+    (void)state;
+    struct zn_routes *r;
+    assert_int_equal(zn_routes_open(ZN_ROUTES_MAX, 7, &r), 0);
+    char text[ZN_ENVELOPE_ROOM];
+    zn_route last = 0;
+    for (unsigned i = 0; i < 3 * ZN_ROUTES_MAX; i++) {
+        snprintf(text, sizeof text, "%u%*s", i, i % 5 == 0 ? 400 : 1, "");
+        zn_route route = put_text(r, text);
+        assert_true(route != 0 && route != last);
+        assert_true(knows_text(r, route, text));
+        last = route;
+    }
+    zn_routes_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_envelope_may_be_as_long_as_its_limit),
+        cmocka_unit_test(the_least_recently_used_route_is_forgotten),
+        cmocka_unit_test(the_route_table_bears_more_than_it_holds),
         cmocka_unit_test(an_equal_envelope_has_an_equal_route),
         cmocka_unit_test(the_route_of_a_reused_slot_finds_nothing),
         cmocka_unit_test(envelopes_made_to_collide_keep_their_routes),
