@@ -190,13 +190,13 @@ int forget_sides(void **state)
 
 /* ---- driving ---- */
 
-static int wait_ms(const struct side *s, uint64_t now_us)
+static int wait_ms(const struct side *s, uint64_t now_us, int most_ms)
 {
     if (pattern->pending(s->c))
         return 0;
     uint64_t at_us = pattern->next_us(s->c);
-    if (at_us > now_us + 10 * ZN_MS)
-        return 10;
+    if (at_us > now_us + (unsigned)most_ms * ZN_MS)
+        return most_ms;
     return at_us <= now_us ? 0 : (int)((at_us - now_us) / ZN_MS) + 1;
 }
 
@@ -210,15 +210,15 @@ void turn_without(struct side *s, uint64_t token)
     pattern->turn(s->c, zn_clock_us());
 }
 
-void drive(void)
+static void drive_for(int most_ms)
 {
     struct pollfd fds[SIDES_MAX];
     nfds_t n = 0;
-    int timeout_ms = 10;
+    int timeout_ms = most_ms;
     for (int i = 0; i < SIDES_MAX; i++) {
         if (!sides[i])
             continue;
-        int ms = wait_ms(sides[i], zn_clock_us());
+        int ms = wait_ms(sides[i], zn_clock_us(), most_ms);
         timeout_ms = ms < timeout_ms ? ms : timeout_ms;
         fds[n++] = (struct pollfd){.fd = sides[i]->epoll_fd, .events = POLLIN};
     }
@@ -226,6 +226,17 @@ void drive(void)
     for (int i = 0; i < SIDES_MAX; i++)
         if (sides[i])
             turn_without(sides[i], UINT64_MAX);
+}
+
+void drive(void) { drive_for(10); }
+
+void pass_time(uint64_t us)
+{
+    for (uint64_t step_us; us > 0; us -= step_us) {
+        step_us = us < PASS_STEP_US ? us : PASS_STEP_US;
+        own_clock_put_ahead(step_us);
+        drive_for(1);
+    }
 }
 
 int send_to(struct side *s, uint64_t peers, const char *text)

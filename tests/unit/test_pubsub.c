@@ -209,9 +209,11 @@ static void each_hears_its_own_topic_now_and_then(void **state)
     UNTIL(a.counts[ZN_COUNT_bad_topic] == 1);
     unsigned sent = 0;
     uint64_t named_us[3] = {0};
-    for (int named = 0; named < 3; sent++)
+    for (int named = 0; named < 3; sent++) {
+        own_clock_put_ahead(5 * ZN_MS);
         if (topic_of_what_goes_to_all(&a, observer) == 'T')
             named_us[named++] = zn_clock_us();
+    }
     assert_true(named_us[2] - named_us[1] >= 900 * ZN_MS);
     assert_true(named_us[2] - named_us[1] < 2 * ZN_SECOND);
     assert_true(sent > 100);
