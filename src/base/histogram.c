@@ -47,20 +47,6 @@ void zn_histogram_record(struct zn_histogram *h, uint64_t value)
     h->at[bucket_of(value)]++;
 }
 
-void zn_histogram_merge(struct zn_histogram *h, const struct zn_histogram *from)
-{
-    if (from->count == 0)
-        return;
-    if (h->count == 0 || from->min < h->min)
-        h->min = from->min;
-    if (from->max > h->max)
-        h->max = from->max;
-    h->count += from->count;
-    h->sum += from->sum;
-    for (size_t i = 0; i < ZN_HISTOGRAM_BUCKETS; i++)
-        h->at[i] += from->at[i];
-}
-
 uint64_t zn_histogram_quantile(const struct zn_histogram *h, uint32_t millionths)
 {
     assert(millionths <= MILLION);

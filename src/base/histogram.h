@@ -22,8 +22,6 @@ struct zn_histogram {
 
 void zn_histogram_clear(struct zn_histogram *h);
 void zn_histogram_record(struct zn_histogram *h, uint64_t value);
-/* Add what `from` has recorded. */
-void zn_histogram_merge(struct zn_histogram *h, const struct zn_histogram *from);
 /* The smallest value that so many millionths of all do not exceed: 500000 is the median, 0 the
  * minimum, 1000000 the maximum, those two exact. 0 if nothing was recorded. */
 uint64_t zn_histogram_quantile(const struct zn_histogram *h, uint32_t millionths);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Holds the histogram: the promised error of quantiles against a sorted array, for several shapes of
- * data; what is exact; merging.
+ * data; what is exact.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@
 #define VALUES 20000
 #define MILLION 1000000u
 
-static struct zn_histogram h, other;
+static struct zn_histogram h;
 static uint64_t values[VALUES];
 
 static uint64_t uniform_small(struct zn_rand *r) { return zn_rand_below(r, 300); }
@@ -144,36 +144,6 @@ static void mean_is_exact(void **state)
     assert_int_equal(zn_histogram_mean(&h, 1), 1000002);
 }
 
-static void merging_is_recording_both(void **state)
-{
-    static struct zn_histogram whole;
-    (void)state;
-    fill(all_sizes, 1);
-    memcpy(&whole, &h, sizeof h);
-    fill(two_humps, 2);
-    for (size_t i = 0; i < VALUES; i++)
-        zn_histogram_record(&whole, values[i]);
-    memcpy(&other, &h, sizeof h);
-    fill(all_sizes, 1);
-    zn_histogram_merge(&h, &other);
-    assert_memory_equal(&h, &whole, sizeof h);
-}
-
-static void merging_with_nothing(void **state)
-{
-    (void)state;
-    zn_histogram_clear(&h);
-    zn_histogram_clear(&other);
-    zn_histogram_record(&other, 7);
-    zn_histogram_merge(&h, &other);
-    assert_int_equal(h.min, 7);
-    assert_int_equal(h.max, 7);
-    zn_histogram_clear(&other);
-    zn_histogram_merge(&h, &other);
-    assert_int_equal(h.count, 1);
-    assert_int_equal(h.min, 7);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,8 +152,6 @@ int main(void)
         cmocka_unit_test(edges_of_the_range),
         cmocka_unit_test(one_in_a_thousand),
         cmocka_unit_test(mean_is_exact),
-        cmocka_unit_test(merging_is_recording_both),
-        cmocka_unit_test(merging_with_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
