@@ -38,7 +38,7 @@ static void refuse_call(struct zn_mesh *m, const struct zn_call_spec *spec, int 
 void zn_call_begin(struct zn_mesh *m, const struct zn_call_spec *spec)
 {
     struct zn_call *c;
-    if (m->draining) {
+    if (m->phase >= ZN_PHASE_DRAINING) {
         zn_count(m, ZN_COUNT_closing);
         refuse_call(m, spec, ZMQNET_ECLOSED);
         return;

@@ -193,7 +193,7 @@ void zn_call_evaluate(struct zn_mesh *m, struct zn_call *c)
 static void emit_progress(struct zn_mesh *m, struct zn_call *c, int peer)
 {
     /* After the completion nobody listens any more: the tag may be gone. */
-    if (!c->progress || c->state == ZN_CALL_REPORTED || m->closing)
+    if (!c->progress || c->state == ZN_CALL_REPORTED || m->phase == ZN_PHASE_CLOSING)
         return;
     struct zn_action *a = zn_emit(m, ZN_ACT_PROGRESS);
     a->tag = c->tag;

@@ -221,6 +221,14 @@ struct zn_heard {
 
 /* ---- the mesh ---- */
 
+/* It goes through these in order, and never back. */
+enum zn_phase {
+    ZN_PHASE_OPENED, /* no event yet */
+    ZN_PHASE_RUNNING,
+    ZN_PHASE_DRAINING, /* takes nothing new */
+    ZN_PHASE_CLOSING,  /* what was open is settled */
+};
+
 struct zn_mesh {
     const zmqnet_peers *peer_file;
     const char *self_name, *pattern, *pattern_too;
@@ -232,7 +240,7 @@ struct zn_mesh {
     struct zn_actions *out;
     size_t out_max;
     struct zn_mesh_config limits;
-    bool begun, draining, closing;
+    enum zn_phase phase;
 
     struct zn_peer peers[ZN_REPLICAS_MAX];
     uint64_t sendable; /* peers with something in their queue that could leave */
@@ -320,6 +328,8 @@ static inline bool zn_meant_for(const struct zn_msg *msg, uint64_t life)
 }
 
 /* mesh.c */
+/* Be in this phase, if it is not past. */
+void zn_mesh_enter(struct zn_mesh *m, enum zn_phase phase);
 struct zn_action *zn_emit(struct zn_mesh *m, enum zn_action_type type);
 /* Of what a hello brought, which strangers can send at will: at most once a second for each peer. */
 void zn_note_hello(struct zn_mesh *m, enum zn_note_id id, int peer, enum zn_why why);

@@ -127,7 +127,7 @@ void zn_call_tick(struct zn_mesh *m, struct zn_call *c)
 
 void zn_calls_close(struct zn_mesh *m)
 {
-    m->draining = m->closing = true;
+    zn_mesh_enter(m, ZN_PHASE_CLOSING);
     for (uint32_t i = 0; i < m->calls_fresh; i++) {
         struct zn_call *c = &m->calls[i];
         if (c->state != ZN_CALL_FREE && c->pending > 0)

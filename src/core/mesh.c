@@ -194,10 +194,16 @@ void zn_mesh_close(struct zn_mesh **mesh)
 
 /* ---- stepping ---- */
 
+void zn_mesh_enter(struct zn_mesh *m, enum zn_phase phase)
+{
+    if (m->phase < phase)
+        m->phase = phase;
+}
+
 /* Links are wanted in the first step, since actions can only be emitted there. */
 static void begin(struct zn_mesh *m)
 {
-    m->begun = true;
+    zn_mesh_enter(m, ZN_PHASE_RUNNING);
     for (int p = 0; p < (int)m->n; p++)
         if (p != m->self && (m->via_only < 0 || m->via_only == p))
             zn_peer_want(m, p);
@@ -260,7 +266,7 @@ static void dispatch(struct zn_mesh *m, const struct zn_event *in)
     case ZN_EV_ANSWER: zn_serve_answer(m, in->token, in->code, in->body); return;
     case ZN_EV_COUNT:
     case ZN_EV_BAD: bad_input(m, in); return;
-    case ZN_EV_DRAIN: m->draining = true; return;
+    case ZN_EV_DRAIN: zn_mesh_enter(m, ZN_PHASE_DRAINING); return;
     case ZN_EV_CLOSE: zn_calls_close(m); return;
     case ZN_EV_BYE: zn_peers_say_bye(m); return;
     }
@@ -279,7 +285,7 @@ int zn_mesh_step(struct zn_mesh *m, uint64_t now_us, const struct zn_event *in,
     zn_peers_forgive(m, before_us);
     zn_flush_free_answered(m);
     zn_calls_free_ended(m);
-    if (!m->begun)
+    if (m->phase == ZN_PHASE_OPENED)
         begin(m);
     if (in->type == ZN_EV_FLUSH)
         return zn_flush(m);
@@ -289,7 +295,7 @@ int zn_mesh_step(struct zn_mesh *m, uint64_t now_us, const struct zn_event *in,
 
 uint64_t zn_mesh_next_us(const struct zn_mesh *m)
 {
-    return m->begun ? zn_heap_next_us(&m->heap) : 0;
+    return m->phase == ZN_PHASE_OPENED ? 0 : zn_heap_next_us(&m->heap);
 }
 
 /* Each open call can complete and report progress in one step, and a tick wants room for that twice,

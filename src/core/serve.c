@@ -86,7 +86,7 @@ static struct zn_served *admit(struct zn_mesh *m, zn_route route, const struct z
     case ZN_LOOKUP_KNOWN: zn_count(m, ZN_COUNT_duplicate); return s;
     case ZN_LOOKUP_NEW: break;
     }
-    if (m->draining) {
+    if (m->phase >= ZN_PHASE_DRAINING) {
         zn_window_forget(m, s);
         refuse_counted(m, route, msg, ZN_COUNT_closing, ZMQNET_ECLOSED);
         return NULL;
