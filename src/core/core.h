@@ -170,8 +170,8 @@ enum zn_greeting {
 /* How long a peer takes to answer a ping, or the first hello. */
 struct zn_rtt {
     uint32_t smooth_us, vary_us;
-    uint32_t samples; /* at most ZN_RTT_HISTORY */
-    int64_t usual;    /* the mean of its history, times ZN_RTT_HISTORY */
+    uint32_t samples;     /* at most ZN_RTT_HISTORY */
+    int64_t usual_sum_us; /* of ZN_RTT_HISTORY samples, each as long as the mean of its history */
 };
 
 struct zn_peer {

@@ -18,9 +18,14 @@
 
 static bool is_slow(const struct zn_rtt *r, uint64_t limit_us) { return r->smooth_us > limit_us; }
 
+static uint32_t usual_us(const struct zn_rtt *r)
+{
+    return (uint32_t)(r->usual_sum_us / ZN_RTT_HISTORY);
+}
+
 static uint64_t slow_limit_us(const struct zn_rtt *r)
 {
-    uint64_t us = ZN_SLOW_FACTOR * (uint64_t)(r->usual / ZN_RTT_HISTORY);
+    uint64_t us = ZN_SLOW_FACTOR * (uint64_t)usual_us(r);
     return us > ZN_SLOW_MIN_US ? us : ZN_SLOW_MIN_US;
 }
 
@@ -40,7 +45,7 @@ static void rtt_keep(struct zn_rtt *r, uint32_t us)
     if (r->samples < ZN_RTT_HISTORY)
         r->samples++;
     int64_t share = r->samples == 1 || r->samples > ZN_RTT_FEW ? r->samples : ZN_RTT_FEW;
-    r->usual += ((int64_t)us * ZN_RTT_HISTORY - r->usual) / share;
+    r->usual_sum_us += ((int64_t)us * ZN_RTT_HISTORY - r->usual_sum_us) / share;
 }
 
 /* It leaves `slow` at half of what took it there, so that it does not go to and fro. */
@@ -264,7 +269,7 @@ static void come_back(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
     p->returned_us = m->now_us;
-    p->rtt.smooth_us = (uint32_t)(p->rtt.usual / ZN_RTT_HISTORY);
+    p->rtt.smooth_us = usual_us(&p->rtt);
     measure_anew(m, p);
     zn_peer_move(m, peer, ZMQNET_UP, ZN_WHY_NONE);
     zn_calls_assign(m);
