@@ -131,11 +131,11 @@ static int no_answer(const struct zn_views *v, const struct zn_view *view)
     return zn_problem_report(&problem, v->o->json);
 }
 
-static int exit_of(bool whole, bool majority)
+static int exit_of_one(const struct zn_view *view)
 {
-    if (whole)
+    if (zn_view_up(view) == view->status->peers_n)
         return 0;
-    return majority ? ZN_EXIT_DEGRADED : ZN_EXIT_NO_QUORUM;
+    return zn_view_has_majority(view) ? ZN_EXIT_DEGRADED : ZN_EXIT_NO_QUORUM;
 }
 
 static int status_of_one(const struct zn_views *v)
@@ -156,7 +156,7 @@ static int status_of_one(const struct zn_views *v)
         view_text(v, view, &out);
     }
     zn_output_text(&out);
-    return exit_of(zn_view_up(view) == view->status->peers_n, zn_view_has_majority(view));
+    return exit_of_one(view);
 }
 
 /* ---- all views ---------------------------------------------------------------------------- */
@@ -218,18 +218,26 @@ static void all_json(const struct zn_views *v, size_t answer, const struct zn_ma
     zn_text_add(out, "\n");
 }
 
+static int exit_of_all(const struct zn_views *v, const struct zn_matrix *m)
+{
+    bool whole = zn_matrix_whole(m);
+    for (size_t i = 0; i < v->n; i++)
+        whole = whole && zn_view_is_whole(v, &v->views[i]);
+    if (whole)
+        return 0;
+    return m->majority != 0 ? ZN_EXIT_DEGRADED : ZN_EXIT_NO_QUORUM;
+}
+
 static int status_of_all(const struct zn_views *v)
 {
     struct zn_text out = {0};
     struct zn_matrix *m = malloc(sizeof *m);
     size_t answer = 0;
-    bool whole = true;
     if (m == NULL)
         return ZN_EXIT_FAILED;
     zn_matrix_init(m, v->peers);
     for (size_t i = 0; i < v->n; i++) {
         answer += v->views[i].code == 0;
-        whole = whole && zn_view_is_whole(v, &v->views[i]);
         if (v->views[i].code == 0)
             zn_matrix_answer(m, i, v->views[i].status);
     }
@@ -238,7 +246,7 @@ static int status_of_all(const struct zn_views *v)
         all_json(v, answer, m, &out);
     else
         all_text(v, answer, m, &out);
-    int rc = exit_of(whole && zn_matrix_whole(m), m->majority != 0);
+    int rc = exit_of_all(v, m);
     free(m);
     zn_output_text(&out);
     return rc;
