@@ -27,11 +27,11 @@ bool zn_state_reaches(enum zmqnet_state state)
 
 bool zn_matrix_has(uint64_t set, size_t i) { return (set >> i & 1) != 0; }
 
+uint64_t zn_matrix_all(const struct zn_matrix *m) { return ~0ull >> (64 - m->n); }
+
 size_t zn_matrix_count(uint64_t set) { return (size_t)__builtin_popcountll(set); }
 
 static uint64_t bit(size_t i) { return 1ull << i; }
-
-static uint64_t all_of(const struct zn_matrix *m) { return ~0ull >> (64 - m->n); }
 
 static size_t first_of(uint64_t set) { return (size_t)__builtin_ctzll(set); }
 
@@ -244,5 +244,5 @@ void zn_matrix_judge(struct zn_matrix *m)
 
 bool zn_matrix_whole(const struct zn_matrix *m)
 {
-    return m->answered == all_of(m) && m->connected == all_of(m);
+    return m->answered == zn_matrix_all(m) && m->connected == zn_matrix_all(m);
 }

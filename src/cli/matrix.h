@@ -59,6 +59,7 @@ void zn_matrix_answer(struct zn_matrix *m, size_t at, const zmqnet_status *statu
 void zn_matrix_judge(struct zn_matrix *m);
 
 bool zn_matrix_has(uint64_t set, size_t i);
+uint64_t zn_matrix_all(const struct zn_matrix *m);
 size_t zn_matrix_count(uint64_t set);
 /* Known, and it does not reach it. */
 bool zn_matrix_cut(const struct zn_matrix *m, size_t from, size_t to);

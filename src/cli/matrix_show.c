@@ -224,7 +224,7 @@ static void put_lost(const struct zn_matrix *m, const zmqnet_peers *peers, struc
 static void put_set(const struct zn_matrix *m, uint64_t set, struct zn_text *out)
 {
     size_t n = zn_matrix_count(set);
-    uint64_t others = ~set & ~0ull >> (64 - m->n);
+    uint64_t others = zn_matrix_all(m) & ~set;
     zn_text_add(out, n == 0 ? "nobody" : n == m->n ? "all" : "");
     if (n > WORDS_MAX && n < m->n && zn_matrix_count(others) < n) {
         zn_text_add(out, "all but ");
