@@ -156,9 +156,9 @@ bool zn_call_unassign(struct zn_mesh *m, struct zn_call *c, int peer)
 
 void zn_calls_assign(struct zn_mesh *m)
 {
-    for (uint32_t i = m->own.oldest, next; i != ZN_NONE; i = next) {
+    for (uint32_t i = m->own.head, next; i != ZN_NONE; i = next) {
         struct zn_call *c = &m->calls[i];
-        next = c->next;
+        next = c->links.next;
         if (c->state == ZN_CALL_OPEN && c->via < 0)
             client_assign(m, c);
     }

@@ -12,9 +12,9 @@ static void list_check(const struct zn_mesh *m, const struct zn_row_list *list, 
 {
     uint32_t n = 0, prev = ZN_NONE;
     size_t bytes = 0;
-    for (uint32_t row = list->head; row != ZN_NONE; row = m->tracks[row].next) {
+    for (uint32_t row = list->rows.head; row != ZN_NONE; row = m->tracks[row].links.next) {
         const struct zn_track *t = &m->tracks[row];
-        assert(t->prev == prev && (int)(row % m->n) == peer);
+        assert(t->links.prev == prev && (int)(row % m->n) == peer);
         assert(in_flight == (t->state == ZN_ROW_SENT));
         assert(in_flight || t->state == ZN_ROW_QUEUED || t->state == ZN_ROW_AGAIN);
         assert(m->calls[row / m->n].state != ZN_CALL_FREE);
@@ -22,7 +22,7 @@ static void list_check(const struct zn_mesh *m, const struct zn_row_list *list, 
         prev = row;
         n++;
     }
-    assert(list->tail == prev && list->n == n && list->bytes == bytes);
+    assert(list->rows.tail == prev && list->n == n && list->bytes == bytes);
 }
 
 static void peer_check(const struct zn_mesh *m, int peer)

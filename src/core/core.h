@@ -28,10 +28,12 @@
 
 #include "base/heap.h"
 #include "base/index.h"
+#include "base/list.h"
 #include "base/rand.h"
 #include "core/mesh.h"
 
 #define ZN_NONE UINT32_MAX
+static_assert(ZN_NONE == ZN_LIST_NONE && ZN_NONE == ZN_INDEX_NONE, "one word for no slot");
 
 /* How far a list is searched for a slot to give back: the old ones stand in front. */
 #define ZN_SEARCH_MAX 64
@@ -53,18 +55,18 @@ enum zn_row_state {
 struct zn_track {
     enum zn_row_state state;
     enum zn_why why;
-    uint16_t sends;      /* times that it left */
-    bool not_run;        /* the last answer was such: ask again soon */
-    bool crossed;        /* sent to more than one life: the caller said that this does no harm */
-    uint64_t life;       /* pinned: the life that it was first sent to; 0: not sent */
-    uint64_t sent_us;    /* first sending; before that, and for ourselves, the beginning */
-    uint32_t next, prev; /* in the peer's queue or flight, by row number */
+    uint16_t sends;        /* times that it left */
+    bool not_run;          /* the last answer was such: ask again soon */
+    bool crossed;          /* sent to more than one life: the caller said that this does no harm */
+    uint64_t life;         /* pinned: the life that it was first sent to; 0: not sent */
+    uint64_t sent_us;      /* first sending; before that, and for ourselves, the beginning */
+    struct zn_links links; /* in the peer's queue or flight, by row number */
 };
 
-/* A doubly linked list of rows. */
 struct zn_row_list {
-    uint32_t head, tail, n;
-    size_t bytes;
+    struct zn_list rows;
+    uint32_t n;
+    size_t bytes; /* of their bodies */
 };
 
 /* ---- calls ---- */
@@ -101,8 +103,8 @@ struct zn_call {
     bool idempotent, progress, refused_by_self;
     bool held; /* rows are being begun or settled together: look when it is done */
     struct zn_timer timer;
-    struct zn_ages *in;  /* the list that it is in, NULL: none */
-    uint32_t next, prev; /* there; or in the free list, by next */
+    struct zn_list *in;    /* the list that it is in, NULL: none */
+    struct zn_links links; /* there; or in the free list, by next */
 };
 
 /* ---- served requests, the dedup window ---- */
@@ -125,11 +127,11 @@ struct zn_served {
     uint32_t call;          /* the receipt; ZN_NONE: we do not coordinate it */
     int32_t code;
     struct zn_blob *reply;
-    uint64_t expires_us;         /* nobody waits any more after this */
-    uint32_t older, newer;       /* of the same origin, in order of arrival */
-    uint32_t age_prev, age_next; /* of all, in order of arrival; free list by age_next */
-    uint32_t answer_next;        /* waiting to be answered at the next flush */
-    uint8_t answers;             /* ZN_ANSWER_... due */
+    uint64_t expires_us;       /* nobody waits any more after this */
+    struct zn_links in_origin; /* of the same origin */
+    struct zn_links in_window; /* of all; or in the free list, by next */
+    uint32_t answer_next;      /* waiting to be answered at the next flush */
+    uint8_t answers;           /* ZN_ANSWER_... due */
 };
 
 #define ZN_ANSWER_REQUEST 1u
@@ -138,18 +140,13 @@ struct zn_served {
 struct zn_origin {
     uint64_t origin, floor; /* ids up to floor are finished or forgotten: never run */
     uint64_t heard_us;
-    uint32_t oldest, newest; /* served */
-    uint32_t lru_prev, lru_next;
+    struct zn_list served;  /* in order of arrival */
+    struct zn_links in_lru; /* the one heard of last at the tail */
 };
 
 /* Served requests whose answers leave together. */
 struct zn_answers {
     uint32_t head, tail;
-};
-
-/* Calls in the order of their age. */
-struct zn_ages {
-    uint32_t oldest, newest;
 };
 
 /* ---- peers ---- */
@@ -250,20 +247,23 @@ struct zn_mesh {
     struct zn_track *tracks; /* n for each call */
     uint64_t *lives;         /* n for each call */
     uint32_t calls_fresh, calls_free, calls_open;
-    struct zn_ages own;       /* calls of our own origin: the oldest is the floor */
-    struct zn_ages lingering; /* complete calls of others whose stragglers go on */
-    struct zn_ages kept;      /* receipts of others' calls that may still be asked for */
-    struct zn_ages ended;     /* freed in the next step: the actions of this one point to them */
+    /* Calls in the order of their age: the oldest is the head. */
+    struct zn_list own;       /* of our own origin: the oldest is the floor */
+    struct zn_list lingering; /* complete calls of others whose stragglers go on */
+    struct zn_list kept;      /* receipts of others' calls that may still be asked for */
+    struct zn_list ended;     /* freed in the next step: the actions of this one point to them */
     uint32_t answered;        /* served requests without an id, freed likewise; by answer_next */
     size_t call_bytes;
     struct zn_index calls_by_id;
 
     struct zn_served *served;
-    uint32_t served_fresh, served_free, served_n, served_oldest, served_newest;
+    uint32_t served_fresh, served_free, served_n;
+    struct zn_list window; /* of those in use, in order of arrival */
     size_t served_bytes;
     struct zn_index served_by_id;
     struct zn_origin *origins;
-    uint32_t origins_fresh, origins_lru, origins_mru;
+    uint32_t origins_fresh;
+    struct zn_list origins_lru;
     struct zn_index origins_by_id;
     struct zn_answers client_answers;
 
@@ -441,7 +441,7 @@ int zn_call_open(struct zn_mesh *m, const struct zn_call_spec *spec, struct zmqn
 void zn_call_free(struct zn_mesh *m, struct zn_call *c);
 void zn_call_move(struct zn_call *c, enum zn_call_state to);
 /* Out of the list that it is in, to the end of another; NULL: into none. */
-void zn_call_list(struct zn_mesh *m, struct zn_call *c, struct zn_ages *to);
+void zn_call_list(struct zn_mesh *m, struct zn_call *c, struct zn_list *to);
 /* Every row of a complete call is settled. */
 void zn_call_finish(struct zn_mesh *m, struct zn_call *c);
 bool zn_calls_give_up_kept(struct zn_mesh *m);

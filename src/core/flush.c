@@ -130,7 +130,7 @@ static void flush_requests(struct zn_mesh *m, int peer)
     size_t bytes = 0;
     while (p->frame_n < ZN_BATCH_MESSAGES_MAX && room_for(m, ROW_ACTIONS_MAX) &&
            zn_row_may_leave(m, peer)) {
-        struct zn_call *c = zn_row_call(m, p->queue.head);
+        struct zn_call *c = zn_row_call(m, p->queue.rows.head);
         if (p->original && !zn_original_takes(m, c, peer))
             continue;
         bytes += zn_blob_bytes(c->body) + ZN_MESSAGE_HEAD_MAX;

@@ -146,9 +146,11 @@ int zn_mesh_open(const struct zn_mesh_config *config, uint64_t now_us, struct zn
     m->life = config->life;
     m->opened_us = m->now_us = now_us;
     m->calls_free = ZN_NONE;
-    m->own = m->kept = m->lingering = m->ended = (struct zn_ages){ZN_NONE, ZN_NONE};
-    m->answered = m->served_free = m->served_oldest = m->served_newest = ZN_NONE;
-    m->origins_lru = m->origins_mru = ZN_NONE;
+    struct zn_list *lists[] = {&m->own,   &m->lingering, &m->kept,
+                               &m->ended, &m->window,    &m->origins_lru};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        zn_list_init(lists[i]);
+    m->answered = m->served_free = ZN_NONE;
     m->client_answers = (struct zn_answers){ZN_NONE, ZN_NONE};
     zn_rand_seed(&m->rand, config->seed);
     int rc = tables_open(m, zn_rand_u64(&m->rand));

@@ -29,7 +29,7 @@ static void answered(struct zn_mesh *m, int peer, const struct zn_msg *msg)
         p->late++;
         return;
     }
-    struct zn_call *c = zn_row_call(m, p->flight.head);
+    struct zn_call *c = zn_row_call(m, p->flight.rows.head);
     struct zn_row *r = zn_call_row(m, c, peer);
     bool refused = msg->type == ZN_ERROR;
     enum zn_why why = refused ? zn_call_keep_reply(m, c, r, msg->body) : ZN_WHY_NONE;

@@ -23,50 +23,9 @@ static const bool moves[ZN_ROW_STATES][ZN_ROW_STATES] = {
 
 void zn_row_list_init(struct zn_row_list *list)
 {
-    *list = (struct zn_row_list){ZN_NONE, ZN_NONE, 0, 0};
-}
-
-static void list_remove(struct zn_mesh *m, struct zn_row_list *list, uint32_t row, size_t bytes)
-{
-    struct zn_track *t = &m->tracks[row];
-    if (t->prev != ZN_NONE)
-        m->tracks[t->prev].next = t->next;
-    else
-        list->head = t->next;
-    if (t->next != ZN_NONE)
-        m->tracks[t->next].prev = t->prev;
-    else
-        list->tail = t->prev;
-    list->n--;
-    list->bytes -= bytes;
-}
-
-static void list_append(struct zn_mesh *m, struct zn_row_list *list, uint32_t row, size_t bytes)
-{
-    struct zn_track *t = &m->tracks[row];
-    t->next = ZN_NONE;
-    t->prev = list->tail;
-    if (list->tail != ZN_NONE)
-        m->tracks[list->tail].next = row;
-    else
-        list->head = row;
-    list->tail = row;
-    list->n++;
-    list->bytes += bytes;
-}
-
-static void list_prepend(struct zn_mesh *m, struct zn_row_list *list, uint32_t row, size_t bytes)
-{
-    struct zn_track *t = &m->tracks[row];
-    t->prev = ZN_NONE;
-    t->next = list->head;
-    if (list->head != ZN_NONE)
-        m->tracks[list->head].prev = row;
-    else
-        list->tail = row;
-    list->head = row;
-    list->n++;
-    list->bytes += bytes;
+    zn_list_init(&list->rows);
+    list->n = 0;
+    list->bytes = 0;
 }
 
 /* The list that a row of this state is in, NULL: none. */
@@ -90,13 +49,21 @@ static void row_move(struct zn_mesh *m, struct zn_call *c, int peer, enum zn_row
     size_t bytes = zn_blob_bytes(c->body);
     assert(moves[t->state][to]);
     bool front = t->state != ZN_ROW_IDLE;
+    struct zn_chain chain = ZN_CHAIN(m->tracks, links);
     struct zn_row_list *from = list_of(p, t->state), *into = list_of(p, to);
-    if (from)
-        list_remove(m, from, row, bytes);
+    if (from) {
+        zn_list_remove(&from->rows, chain, row);
+        from->n--;
+        from->bytes -= bytes;
+    }
     if (into == &p->queue && front)
-        list_prepend(m, into, row, bytes);
+        zn_list_prepend(&into->rows, chain, row);
     else if (into)
-        list_append(m, into, row, bytes);
+        zn_list_append(&into->rows, chain, row);
+    if (into) {
+        into->n++;
+        into->bytes += bytes;
+    }
     t->state = to;
     zn_rows_update_sendable(m, peer);
 }
@@ -107,9 +74,9 @@ bool zn_row_may_leave(struct zn_mesh *m, int peer)
     const struct zn_peer *p = &m->peers[peer];
     if (p->queue.n == 0)
         return false;
-    if (m->tracks[p->queue.head].state == ZN_ROW_AGAIN || p->flight.n == 0)
+    if (m->tracks[p->queue.rows.head].state == ZN_ROW_AGAIN || p->flight.n == 0)
         return true;
-    size_t bytes = zn_blob_bytes(zn_row_call(m, p->queue.head)->body);
+    size_t bytes = zn_blob_bytes(zn_row_call(m, p->queue.rows.head)->body);
     return p->flight.n < m->limits.window_messages_max &&
            p->flight.bytes + bytes <= ZN_WINDOW_BYTES_MAX;
 }
@@ -258,8 +225,8 @@ static void row_meets_life(struct zn_mesh *m, uint32_t row, int peer)
 static void rows_each(struct zn_mesh *m, const struct zn_row_list *list, int peer,
                       void (*visit)(struct zn_mesh *m, uint32_t row, int peer))
 {
-    for (uint32_t row = list->tail, older; row != ZN_NONE; row = older) {
-        older = m->tracks[row].prev;
+    for (uint32_t row = list->rows.tail, older; row != ZN_NONE; row = older) {
+        older = m->tracks[row].links.prev;
         visit(m, row, peer);
     }
 }

@@ -28,45 +28,31 @@ void zn_call_move(struct zn_call *c, enum zn_call_state to)
 }
 
 /* Out of the list that it is in, to the end of another; NULL: into none. */
-void zn_call_list(struct zn_mesh *m, struct zn_call *c, struct zn_ages *to)
+void zn_call_list(struct zn_mesh *m, struct zn_call *c, struct zn_list *to)
 {
-    if (c->in) {
-        if (c->prev != ZN_NONE)
-            m->calls[c->prev].next = c->next;
-        else
-            c->in->oldest = c->next;
-        if (c->next != ZN_NONE)
-            m->calls[c->next].prev = c->prev;
-        else
-            c->in->newest = c->prev;
-    }
+    struct zn_chain chain = ZN_CHAIN(m->calls, links);
+    if (c->in)
+        zn_list_remove(c->in, chain, c->slot);
+    if (to)
+        zn_list_append(to, chain, c->slot);
     c->in = to;
-    if (!to)
-        return;
-    c->next = ZN_NONE;
-    c->prev = to->newest;
-    if (to->newest != ZN_NONE)
-        m->calls[to->newest].next = c->slot;
-    else
-        to->oldest = c->slot;
-    to->newest = c->slot;
 }
 
 /* The oldest receipt that is not about to be answered; NULL: there is none among the oldest. */
 static struct zn_call *kept_oldest(struct zn_mesh *m)
 {
-    uint32_t slot = m->kept.oldest;
+    uint32_t slot = m->kept.head;
     for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
         if (zn_served_is_done(m, &m->served[m->calls[slot].served]))
             return &m->calls[slot];
-        slot = m->calls[slot].next;
+        slot = m->calls[slot].links.next;
     }
     return NULL;
 }
 
 uint64_t zn_own_floor(const struct zn_mesh *m)
 {
-    return m->own.oldest == ZN_NONE ? m->seq : m->calls[m->own.oldest].id.seq - 1;
+    return m->own.head == ZN_NONE ? m->seq : m->calls[m->own.head].id.seq - 1;
 }
 
 static bool has_room(const struct zn_mesh *m, size_t bytes)
@@ -78,13 +64,13 @@ static bool has_room(const struct zn_mesh *m, size_t bytes)
 /* The oldest call that is complete and whose stragglers still go on; NULL: none among the oldest. */
 static struct zn_call *lingering_oldest(struct zn_mesh *m)
 {
-    if (m->lingering.oldest != ZN_NONE)
-        return &m->calls[m->lingering.oldest];
-    uint32_t slot = m->own.oldest;
+    if (m->lingering.head != ZN_NONE)
+        return &m->calls[m->lingering.head];
+    uint32_t slot = m->own.head;
     for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
         if (m->calls[slot].state == ZN_CALL_REPORTED && m->calls[slot].pending > 0)
             return &m->calls[slot];
-        slot = m->calls[slot].next;
+        slot = m->calls[slot].links.next;
     }
     return NULL;
 }
@@ -122,7 +108,7 @@ static struct zn_call *slot_take(struct zn_mesh *m, size_t bytes)
             return NULL;
     uint32_t slot = m->calls_free;
     if (slot != ZN_NONE)
-        m->calls_free = m->calls[slot].next;
+        m->calls_free = m->calls[slot].links.next;
     else
         slot = m->calls_fresh++;
     struct zn_call *c = &m->calls[slot];
@@ -137,7 +123,7 @@ static void rows_reset(struct zn_mesh *m, struct zn_call *c)
 {
     for (int p = 0; p < (int)m->n; p++) {
         *zn_call_track(m, c, p) =
-            (struct zn_track){.sent_us = m->now_us, .next = ZN_NONE, .prev = ZN_NONE};
+            (struct zn_track){.sent_us = m->now_us, .links = {ZN_NONE, ZN_NONE}};
         *zn_call_row(m, c, p) = (struct zn_row){.name = m->peers[p].name, .why = ""};
     }
 }
@@ -205,7 +191,7 @@ void zn_call_free(struct zn_mesh *m, struct zn_call *c)
     zn_blob_drop(&c->wire);
     zn_blob_drop(&c->body);
     zn_call_move(c, ZN_CALL_FREE);
-    c->next = m->calls_free;
+    c->links.next = m->calls_free;
     m->calls_free = c->slot;
 }
 
@@ -236,8 +222,8 @@ void zn_call_finish(struct zn_mesh *m, struct zn_call *c)
 
 void zn_calls_free_ended(struct zn_mesh *m)
 {
-    while (m->ended.oldest != ZN_NONE)
-        zn_call_free(m, &m->calls[m->ended.oldest]);
+    while (m->ended.head != ZN_NONE)
+        zn_call_free(m, &m->calls[m->ended.head]);
 }
 
 void zn_call_detach(struct zn_call *c)

@@ -17,29 +17,12 @@
 
 /* ---- origins ---- */
 
-static void lru_remove(struct zn_mesh *m, struct zn_origin *o)
+static uint32_t origin_slot_of(const struct zn_mesh *m, const struct zn_origin *o)
 {
-    if (o->lru_prev != ZN_NONE)
-        m->origins[o->lru_prev].lru_next = o->lru_next;
-    else
-        m->origins_lru = o->lru_next;
-    if (o->lru_next != ZN_NONE)
-        m->origins[o->lru_next].lru_prev = o->lru_prev;
-    else
-        m->origins_mru = o->lru_prev;
+    return (uint32_t)(o - m->origins);
 }
 
-static void lru_append(struct zn_mesh *m, struct zn_origin *o)
-{
-    uint32_t slot = (uint32_t)(o - m->origins);
-    o->lru_next = ZN_NONE;
-    o->lru_prev = m->origins_mru;
-    if (m->origins_mru != ZN_NONE)
-        m->origins[m->origins_mru].lru_next = slot;
-    else
-        m->origins_lru = slot;
-    m->origins_mru = slot;
-}
+static struct zn_chain lru_chain(const struct zn_mesh *m) { return ZN_CHAIN(m->origins, in_lru); }
 
 static void floor_raise(struct zn_mesh *m, struct zn_origin *o, uint64_t floor);
 
@@ -49,7 +32,7 @@ static bool origin_is_over(struct zn_mesh *m, struct zn_origin *o)
     if (m->now_us - o->heard_us < ZN_ORIGIN_KEEP_US)
         return false;
     floor_raise(m, o, UINT64_MAX);
-    return o->oldest == ZN_NONE;
+    return o->served.head == ZN_NONE;
 }
 
 /* A slot for a new caller; one that was silent long enough may be forgotten for it. Some slots are
@@ -59,14 +42,14 @@ static struct zn_origin *origin_slot(struct zn_mesh *m, uint64_t origin)
     uint32_t reserve = zn_is_replica_origin(m, origin) ? 0 : m->n;
     if (m->origins_fresh + reserve < m->limits.origins_max)
         return &m->origins[m->origins_fresh++];
-    uint32_t slot = m->origins_lru;
+    uint32_t slot = m->origins_lru.head;
     for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
         struct zn_origin *o = &m->origins[slot];
-        slot = o->lru_next;
+        slot = o->in_lru.next;
         if (!origin_is_over(m, o))
             continue;
-        lru_remove(m, o);
-        zn_index_del(&m->origins_by_id, (uint32_t)(o - m->origins));
+        zn_list_remove(&m->origins_lru, lru_chain(m), origin_slot_of(m, o));
+        zn_index_del(&m->origins_by_id, origin_slot_of(m, o));
         return o;
     }
     return NULL;
@@ -82,72 +65,35 @@ static struct zn_origin *origin_get(struct zn_mesh *m, uint64_t origin)
 {
     struct zn_origin *o = origin_find(m, origin);
     if (o) {
-        lru_remove(m, o);
+        zn_list_remove(&m->origins_lru, lru_chain(m), origin_slot_of(m, o));
     } else {
         o = origin_slot(m, origin);
         if (!o)
             return NULL;
-        *o = (struct zn_origin){.origin = origin, .oldest = ZN_NONE, .newest = ZN_NONE};
-        zn_index_put(&m->origins_by_id, (uint32_t)(o - m->origins), origin, 0);
+        *o = (struct zn_origin){.origin = origin};
+        zn_list_init(&o->served);
+        zn_index_put(&m->origins_by_id, origin_slot_of(m, o), origin, 0);
     }
     o->heard_us = m->now_us;
-    lru_append(m, o);
+    zn_list_append(&m->origins_lru, lru_chain(m), origin_slot_of(m, o));
     return o;
 }
 
 /* ---- slots ---- */
 
+static struct zn_chain window_chain(const struct zn_mesh *m)
+{
+    return ZN_CHAIN(m->served, in_window);
+}
+
+static struct zn_chain origin_chain(const struct zn_mesh *m)
+{
+    return ZN_CHAIN(m->served, in_origin);
+}
+
 static uint32_t slot_of(const struct zn_mesh *m, const struct zn_served *s)
 {
     return (uint32_t)(s - m->served);
-}
-
-static void age_append(struct zn_mesh *m, struct zn_served *s)
-{
-    uint32_t slot = slot_of(m, s);
-    s->age_next = ZN_NONE;
-    s->age_prev = m->served_newest;
-    if (m->served_newest != ZN_NONE)
-        m->served[m->served_newest].age_next = slot;
-    else
-        m->served_oldest = slot;
-    m->served_newest = slot;
-}
-
-static void age_remove(struct zn_mesh *m, struct zn_served *s)
-{
-    if (s->age_prev != ZN_NONE)
-        m->served[s->age_prev].age_next = s->age_next;
-    else
-        m->served_oldest = s->age_next;
-    if (s->age_next != ZN_NONE)
-        m->served[s->age_next].age_prev = s->age_prev;
-    else
-        m->served_newest = s->age_prev;
-}
-
-static void origin_append(struct zn_mesh *m, struct zn_origin *o, struct zn_served *s)
-{
-    uint32_t slot = slot_of(m, s);
-    s->newer = ZN_NONE;
-    s->older = o->newest;
-    if (o->newest != ZN_NONE)
-        m->served[o->newest].newer = slot;
-    else
-        o->oldest = slot;
-    o->newest = slot;
-}
-
-static void origin_remove(struct zn_mesh *m, struct zn_origin *o, struct zn_served *s)
-{
-    if (s->older != ZN_NONE)
-        m->served[s->older].newer = s->newer;
-    else
-        o->oldest = s->newer;
-    if (s->newer != ZN_NONE)
-        m->served[s->newer].older = s->older;
-    else
-        o->newest = s->older;
 }
 
 /* Its handler may have never answered; then it goes when whoever asked has long stopped waiting. */
@@ -167,15 +113,15 @@ void zn_window_forget(struct zn_mesh *m, struct zn_served *s)
     if (s->call != ZN_NONE)
         zn_call_free(m, &m->calls[s->call]);
     if (s->origin != ZN_NONE) {
-        origin_remove(m, &m->origins[s->origin], s);
+        zn_list_remove(&m->origins[s->origin].served, origin_chain(m), slot_of(m, s));
         zn_index_del(&m->served_by_id, slot_of(m, s));
     }
-    age_remove(m, s);
+    zn_list_remove(&m->window, window_chain(m), slot_of(m, s));
     m->served_bytes -= zn_blob_bytes(s->reply);
     m->served_n--;
     zn_blob_drop(&s->reply);
     s->used = false;
-    s->age_next = m->served_free;
+    s->in_window.next = m->served_free;
     m->served_free = slot_of(m, s);
 }
 
@@ -190,14 +136,14 @@ void zn_window_free(struct zn_mesh *m, struct zn_served *s)
  * few slow handlers in front do not hide the rest. False: there is none among those looked at. */
 static bool window_evict(struct zn_mesh *m)
 {
-    for (int i = 0; i < ZN_SEARCH_MAX && m->served_oldest != ZN_NONE; i++) {
-        struct zn_served *s = &m->served[m->served_oldest];
+    for (int i = 0; i < ZN_SEARCH_MAX && m->window.head != ZN_NONE; i++) {
+        struct zn_served *s = &m->served[m->window.head];
         if (zn_served_is_done(m, s)) {
             zn_window_free(m, s);
             return true;
         }
-        age_remove(m, s);
-        age_append(m, s);
+        zn_list_remove(&m->window, window_chain(m), slot_of(m, s));
+        zn_list_append(&m->window, window_chain(m), slot_of(m, s));
     }
     return false;
 }
@@ -211,7 +157,7 @@ static struct zn_served *slot_take(struct zn_mesh *m)
     }
     uint32_t slot = m->served_free;
     if (slot != ZN_NONE)
-        m->served_free = m->served[slot].age_next;
+        m->served_free = m->served[slot].in_window.next;
     else
         slot = m->served_fresh++;
     struct zn_served *s = &m->served[slot];
@@ -225,7 +171,7 @@ static struct zn_served *slot_take(struct zn_mesh *m)
         .answer_next = ZN_NONE,
     };
     m->served_n++;
-    age_append(m, s);
+    zn_list_append(&m->window, window_chain(m), slot_of(m, s));
     return s;
 }
 
@@ -238,10 +184,10 @@ static void floor_raise(struct zn_mesh *m, struct zn_origin *o, uint64_t floor)
 {
     if (floor > o->floor)
         o->floor = floor;
-    uint32_t slot = o->oldest;
+    uint32_t slot = o->served.head;
     for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
         struct zn_served *s = &m->served[slot];
-        slot = s->newer;
+        slot = s->in_origin.next;
         if (s->id.seq <= o->floor && zn_served_is_done(m, s))
             zn_window_free(m, s);
     }
@@ -269,8 +215,8 @@ enum zn_lookup zn_window_find(struct zn_mesh *m, struct zmqnet_id id, uint64_t f
     if (!s)
         return ZN_LOOKUP_FULL;
     s->id = id;
-    s->origin = (uint32_t)(o - m->origins);
-    origin_append(m, o, s);
+    s->origin = origin_slot_of(m, o);
+    zn_list_append(&o->served, origin_chain(m), slot_of(m, s));
     zn_index_put(&m->served_by_id, slot_of(m, s), id.origin, id.seq);
     *out = s;
     return ZN_LOOKUP_NEW;
@@ -298,12 +244,12 @@ uint64_t zn_window_floor(const struct zn_mesh *m, const struct zn_served *s, uin
 {
     if (s->origin == ZN_NONE)
         return 0;
-    uint32_t slot = m->origins[s->origin].oldest;
+    uint32_t slot = m->origins[s->origin].served.head;
     for (int i = 0; i < ZN_SEARCH_MAX && slot != ZN_NONE; i++) {
         const struct zn_served *old = &m->served[slot];
         if (old->call != ZN_NONE && m->calls[old->call].pending > 0 && old->id.seq <= floor)
             floor = old->id.seq - 1;
-        slot = old->newer;
+        slot = old->in_origin.next;
     }
     return floor;
 }
