@@ -239,6 +239,30 @@ static void original_is_refused_by_a_full_window_and_by_a_handler(void **state)
     drive_close(&d);
 }
 
+/* Nobody can ask for its receipt again, so the request is forgotten; who has not answered yet may
+ * still do so. */
+static void stragglers_of_an_answered_original_go_on_alone(void **state)
+{
+    (void)state;
+    struct driver *d = open_greeted(3);
+    drive_route_msg(d, ROUTE_LEGACY, drive_msg(ZN_SINGLE, ZN_LEGACY, ""));
+    drive_answer(d, 0, NULL);
+    drive_flush(d);
+    drive_answer_from(d, 1, 3, NULL);
+    drive_for(d, ZN_LAST_LOOK_US);
+    assert_int_equal(d->replies, 1);
+    assert_int_equal(d->reply.status, ZMQNET_ENOQUORUM);
+    drive_tick(d);
+    assert_int_equal(d->m->served_n, 0);
+    assert_int_equal(d->m->calls[0].state, ZN_CALL_REPORTED);
+    drive_answer_from(d, 2, 0, NULL);
+    drive_tick(d);
+    assert_int_equal(d->m->peers[2].acked, 1);
+    assert_int_equal(d->m->calls[0].state, ZN_CALL_FREE);
+    assert_int_equal(d->replies, 1);
+    drive_close(&d);
+}
+
 /* Without a budget it is the default; more than the maximum is the maximum. */
 static void budgets_have_bounds(void **state)
 {
@@ -369,6 +393,7 @@ int main(void)
         cmocka_unit_test(full_request_table_forgets_nothing_that_ran),
         cmocka_unit_test(original_error_is_no_question),
         cmocka_unit_test(original_is_refused_by_a_full_window_and_by_a_handler),
+        cmocka_unit_test(stragglers_of_an_answered_original_go_on_alone),
         cmocka_unit_test(budgets_have_bounds),
         cmocka_unit_test(quorum_that_cannot_be_is_refused),
         cmocka_unit_test(tokens_of_nobody_are_counted),
