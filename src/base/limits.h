@@ -39,7 +39,8 @@
 #define ZN_CALL_BYTES_MAX (256u << 20)
 #define ZN_SERVED_MAX 16384 /* dedup window: requests being served, and stored answers */
 #define ZN_SERVED_BYTES_MAX (64u << 20)
-#define ZN_ORIGINS_MAX 65536       /* callers remembered by the dedup window */
+#define ZN_ORIGINS_MAX 65536 /* callers remembered by the dedup window */
+#define ZN_SEARCH_MAX 64     /* slots looked at for one to give back: the old ones stand in front */
 #define ZN_QUEUE_MESSAGES_MAX 2048 /* per peer: waiting to be sent */
 #define ZN_QUEUE_BYTES_MAX (64u << 20)
 #define ZN_WINDOW_MESSAGES_MAX 1024 /* per peer: sent and not answered */
@@ -78,7 +79,18 @@
     (20 * ZN_MS) /* a failed broadcast waits this long for those who may answer */
 #define ZN_RETRY_BACKOFF_MAX_US (ZN_SECOND)
 
+/* Sockets. */
+#define ZN_FILES_MAX 65536 /* descriptors that a replica asks for and counts connections by */
+#define ZN_SHARED_SOCKETS_MAX 16384 /* of all clients of a process */
+/* Frames that a pipe takes: one that is full is one whose peer has stopped reading. */
+#define ZN_SOCKET_SEND_FRAMES 4096
+#define ZN_SOCKET_RECEIVE_FRAMES 1024
+#define ZN_WATCH_EVENTS_MAX 65536 /* comings and goings on a port that the loop has not read */
+/* Subscriptions are short. What is longer costs a stranger the connection, and us no memory. */
+#define ZN_SUBSCRIPTION_BYTES_MAX 1024
+
 /* The loop. */
+#define ZN_TURNS_MAX 4 /* without looking at the descriptors again */
 #define ZN_LEAVE_US                                                                                \
     (50 * ZN_MS)             /* an ending replica keeps its connections until the last was read */
 #define ZN_COMMANDS_MAX 8192 /* calls of other threads that the loop has not taken yet */
@@ -88,6 +100,9 @@
 #define ZN_ROUTES_MAX 16384         /* connections and envelopes that answers may go to */
 #define ZN_CONNECTIONS_MAX 16384    /* to the port that clients use; fewer if descriptors are few */
 #define ZN_ROUTES_SHARE 1024        /* of them, for the envelopes of one connection */
+
+/* The command. */
+#define ZN_SPOOL_MAX (1u << 20) /* bytes of output kept for a reader that does not read */
 
 /* The load of `zmqnet bench`. */
 #define ZN_BENCH_CLIENTS_MAX 1000
@@ -105,6 +120,8 @@ static_assert(ZN_QUEUE_MESSAGES_MAX + ZN_WINDOW_MESSAGES_MAX < ZN_CALLS_MAX,
 static_assert(ZN_MESSAGE_HEAD_MAX > 8 * ZN_REPLICAS_MAX + 3 * ZN_NAME_MAX + ZN_WHY_MAX, "head");
 static_assert(ZN_ROW_HEAD_MAX > ZN_NAME_MAX + ZN_WHY_MAX, "row");
 static_assert(ZN_ROUTES_MAX >= 16 * ZN_ROUTES_SHARE, "no few connections take all routes");
+static_assert(ZN_SOCKET_SEND_FRAMES > ZN_WINDOW_MESSAGES_MAX, "a window fits the pipe");
+static_assert(ZN_FILES_MAX > 2 * ZN_CONNECTIONS_MAX, "half of them are for connections");
 static_assert(ZN_RELAPSE_FACTOR * ZN_PATIENCE_MIN_US <= ZN_PATIENCE_MAX_US, "within the bounds");
 static_assert(ZN_BATCH_BYTES_MAX <= ZN_WINDOW_BYTES_MAX, "a batch fits the window");
 static_assert(ZN_BENCH_INFLIGHT_MAX <= ZN_WINDOW_MESSAGES_MAX, "an open message has been sent");

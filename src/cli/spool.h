@@ -6,9 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/limits.h"
 #include "cli/text.h"
-
-#define ZN_SPOOL_MAX (1u << 20) /* bytes kept for a reader that does not read */
 
 /* Lines on their way to a descriptor, which is never waited for. */
 struct zn_spool {

@@ -35,9 +35,6 @@
 #define ZN_NONE UINT32_MAX
 static_assert(ZN_NONE == ZN_LIST_NONE && ZN_NONE == ZN_INDEX_NONE, "one word for no slot");
 
-/* How far a list is searched for a slot to give back: the old ones stand in front. */
-#define ZN_SEARCH_MAX 64
-
 /* The last of the error codes: what is below is none. */
 #define ZN_ERROR_LAST ZMQNET_ESECURITY
 

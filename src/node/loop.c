@@ -19,7 +19,6 @@
 #include "base/clock.h"
 
 #define EVENTS_MAX 64
-#define TURNS_MAX 4 /* without looking at the descriptors again */
 
 static const bool moves[ZN_NODE_STATES][ZN_NODE_STATES] = {
     [ZN_NODE_RUNNING] = {[ZN_NODE_DRAINING] = true},
@@ -215,7 +214,7 @@ static void turn_once(zmqnet_node *node)
  * less than to wake ourselves for it. */
 static void turn(zmqnet_node *node)
 {
-    for (int left = TURNS_MAX; left > 0; left--) {
+    for (int left = ZN_TURNS_MAX; left > 0; left--) {
         turn_once(node);
         node->busy = node->state != ZN_NODE_ENDED &&
                      (zn_commands_waiting(&node->commands) || node->starved != 0 ||

@@ -22,7 +22,6 @@
 #include "pattern/context.h"
 #include "pattern/socket.h"
 
-#define FILES_WISHED 65536
 #define CONTEXT_FILES 24 /* what libzmq opens before the first connection, and some */
 #define CLIENTS_MIN 256  /* a replica that cannot take so many does not start */
 
@@ -72,7 +71,7 @@ static int check_files(const struct zn_pattern_config *config, unsigned files_pe
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)
         return ZMQNET_ESYSTEM;
-    rlim_t wished = files.rlim_max < FILES_WISHED ? files.rlim_max : FILES_WISHED;
+    rlim_t wished = files.rlim_max < ZN_FILES_MAX ? files.rlim_max : ZN_FILES_MAX;
     if (files.rlim_cur < wished) {
         rlim_t before = files.rlim_cur;
         files.rlim_cur = wished;

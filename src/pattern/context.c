@@ -15,10 +15,9 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "base/limits.h"
 #include "pattern/socket.h"
 #include "zmqnet.h"
-
-#define SHARED_SOCKETS_MAX 16384
 
 static struct {
     pthread_mutex_t lock;
@@ -58,7 +57,7 @@ static int shared_open(void **out)
     if (shared_one.pid != getpid())
         shared_one.users = 0;
     shared_one.pid = getpid();
-    int rc = shared_one.users > 0 ? 0 : start(SHARED_SOCKETS_MAX, &shared_one.context);
+    int rc = shared_one.users > 0 ? 0 : start(ZN_SHARED_SOCKETS_MAX, &shared_one.context);
     if (rc == 0)
         shared_one.users++;
     else

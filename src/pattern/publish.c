@@ -29,8 +29,6 @@
 #include "pattern/frames.h"
 #include "pattern/socket.h"
 
-/* Subscriptions are short. What is longer costs a stranger the connection, and us no memory. */
-#define SUBSCRIPTION_BYTES_MAX 1024
 /* libzmq reads on for as long as there is more, and a stranger's connection always has more: so it is
  * let in a little at a time. */
 #define SUBSCRIPTIONS_AHEAD 4
@@ -304,7 +302,7 @@ static int open_socket(struct zn_publish *p, const struct zn_pattern_config *con
                         zn_address_is_ipv6(&address), &p->socket);
     if (rc != 0)
         return zn_bind_explain(&at, diag, rc, "no socket: ", zmqnet_error_text(rc));
-    int64_t cut_bytes = SUBSCRIPTION_BYTES_MAX;
+    int64_t cut_bytes = ZN_SUBSCRIPTION_BYTES_MAX;
     zmq_setsockopt(p->socket, ZMQ_MAXMSGSIZE, &cut_bytes, sizeof cut_bytes);
     zn_socket_set_int(p->socket, ZMQ_RCVHWM, SUBSCRIPTIONS_AHEAD);
     zn_socket_set_int(p->socket, ZMQ_XPUB_VERBOSE, 1);

@@ -10,11 +10,6 @@
 
 #include "model/blob.h"
 
-/* Frames that a pipe takes. Core lets at most ZN_WINDOW_MESSAGES_MAX messages be unanswered, so a
- * pipe that is full is one whose peer has stopped reading. */
-#define ZN_SOCKET_SEND_FRAMES 4096
-#define ZN_SOCKET_RECEIVE_FRAMES 1024
-
 /* A body's frame, or a batch, is at most this long; what is longer is counted and dropped. */
 size_t zn_frame_max(size_t message_max);
 

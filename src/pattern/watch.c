@@ -29,8 +29,6 @@
 #include "pattern/socket.h"
 #include "zmqnet.h"
 
-#define EVENTS_MAX 65536
-#define DESCRIPTORS_MAX 65536
 #define FAILED                                                                                     \
     (ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                  \
      ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
@@ -60,7 +58,7 @@ static bool next(struct zn_watch *w, uint16_t *event, uint32_t *value)
 
 static void on_begin(struct zn_watch *w, uint32_t fd)
 {
-    if (fd >= DESCRIPTORS_MAX)
+    if (fd >= ZN_FILES_MAX)
         return;
     w->open += w->known_from[fd] == 0;
     w->known_from[fd] = w->succeeded + 1;
@@ -70,7 +68,7 @@ static unsigned on_end(struct zn_watch *w, uint32_t fd)
 {
     bool counted = w->counted;
     w->counted = false;
-    if (fd >= DESCRIPTORS_MAX)
+    if (fd >= ZN_FILES_MAX)
         return 0;
     uint32_t known_from = w->known_from[fd];
     w->known_from[fd] = 0;
@@ -104,7 +102,7 @@ static int attach(struct zn_watch *w, void *context, const char *address)
     if (!w->end)
         goto stop;
     zn_socket_set_int(w->end, ZMQ_LINGER, 0);
-    zn_socket_set_int(w->end, ZMQ_RCVHWM, EVENTS_MAX);
+    zn_socket_set_int(w->end, ZMQ_RCVHWM, ZN_WATCH_EVENTS_MAX);
     if (zmq_connect(w->end, address) != 0)
         goto close;
     return 0;
@@ -122,7 +120,7 @@ int zn_watch_open(void *context, void *bound, uint32_t open_max, struct zn_watch
     struct zn_watch *w = calloc(1, sizeof *w);
     if (!w)
         return rc;
-    w->known_from = calloc(DESCRIPTORS_MAX, sizeof *w->known_from);
+    w->known_from = calloc(ZN_FILES_MAX, sizeof *w->known_from);
     if (!w->known_from)
         goto free_watch;
     w->bound = bound;
