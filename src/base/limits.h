@@ -97,6 +97,7 @@
 #define ZN_COMMAND_BYTES_MAX (256u << 20)
 #define ZN_TURN_READ_US (5 * ZN_MS) /* and for at most so long, from one socket */
 #define ZN_TURN_FRAMES_MAX 256      /* frames read from one socket in one turn */
+#define ZN_STARVED_US (50 * ZN_MS)  /* what had no memory to leave is tried again after so long */
 #define ZN_ROUTES_MAX 16384         /* connections and envelopes that answers may go to */
 #define ZN_CONNECTIONS_MAX 16384    /* to the port that clients use; fewer if descriptors are few */
 #define ZN_ROUTES_SHARE 1024        /* of them, for the envelopes of one connection */

@@ -382,6 +382,8 @@ void zn_peer_update_timer(struct zn_mesh *m, int peer);
 uint64_t zn_peer_idle_us(const struct zn_mesh *m);
 void zn_peer_tick(struct zn_mesh *m, int peer);
 void zn_peer_ping(struct zn_mesh *m, int peer);
+/* The ping that is out may not have been taken: the same one once more. */
+void zn_peer_ping_again(struct zn_mesh *m, int peer);
 void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg);
 /* This ping was answered just now. */
 void zn_peer_measure(struct zn_mesh *m, int peer, uint64_t ping_seq);

@@ -213,14 +213,9 @@ void zn_peer_asked(struct zn_mesh *m, int peer)
 
 /* ---- ping and pong ---- */
 
-static void send_ping(struct zn_mesh *m, int peer)
+static void emit_ping(struct zn_mesh *m, int peer)
 {
-    struct zn_peer *p = &m->peers[peer];
-    p->pinging = true;
-    p->ping_seq++;
-    p->pinged_us[p->ping_seq % ZN_PINGS_KEPT] = m->now_us;
-    zn_peer_update_timer(m, peer);
-    zn_rows_update_sendable(m, peer);
+    const struct zn_peer *p = &m->peers[peer];
     if (p->blocked || p->original)
         return;
     struct zn_msg msg = zn_message(m, ZN_BOUNCE, ZN_PING);
@@ -229,10 +224,29 @@ static void send_ping(struct zn_mesh *m, int peer)
     zn_send_now(m, peer, &msg);
 }
 
+static void send_ping(struct zn_mesh *m, int peer)
+{
+    struct zn_peer *p = &m->peers[peer];
+    p->pinging = true;
+    p->ping_seq++;
+    p->pinged_us[p->ping_seq % ZN_PINGS_KEPT] = m->now_us;
+    zn_peer_update_timer(m, peer);
+    zn_rows_update_sendable(m, peer);
+    emit_ping(m, peer);
+}
+
 void zn_peer_ping(struct zn_mesh *m, int peer)
 {
     m->peers[peer].asked_us = m->now_us;
     send_ping(m, peer);
+}
+
+/* How long it is waited for counts from when it was to leave: one that never leaves is silence too. */
+void zn_peer_ping_again(struct zn_mesh *m, int peer)
+{
+    struct zn_peer *p = &m->peers[peer];
+    p->measured_from = p->ping_seq + 1;
+    emit_ping(m, peer);
 }
 
 /* In lock step the ping came in between: the answers to what was asked before it are lost. */

@@ -197,5 +197,5 @@ void zn_peer_writable(struct zn_mesh *m, int peer)
     if (p->greeting == ZN_GREET_ASKED || p->asked_again)
         zn_peer_say_hello(m, peer);
     else if (p->pinging)
-        zn_peer_ping(m, peer);
+        zn_peer_ping_again(m, peer);
 }

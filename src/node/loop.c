@@ -121,6 +121,8 @@ static void timer_arm(zmqnet_node *node)
     uint64_t next_us = core_us < pattern_us ? core_us : pattern_us;
     if (node->state != ZN_NODE_RUNNING && node->until_us < next_us)
         next_us = node->until_us;
+    if (node->starved != 0 && node->starved_us < next_us)
+        next_us = node->starved_us;
     /* A timer that fires early costs one idle turn; setting it anew each turn would cost more. */
     if (next_us >= node->armed_us)
         return;
@@ -184,13 +186,14 @@ static void end_if_due(zmqnet_node *node)
         state_move(node, ZN_NODE_ENDED);
 }
 
-/* The transport owes no sign for frames that were lost for want of memory here. */
+/* The transport owes no sign for frames that had no memory here. To try again at once would keep the
+ * loop busy for as long as there is none. */
 static void starved_again(zmqnet_node *node)
 {
-    while (node->starved != 0) {
-        int peer = __builtin_ctzll(node->starved);
-        const struct zn_event event = {.type = ZN_EV_LINK_WRITABLE, .peer = peer};
-        node->starved &= node->starved - 1;
+    uint64_t again = node->now_us >= node->starved_us ? node->starved : 0;
+    node->starved &= ~again;
+    for (; again != 0; again &= again - 1) {
+        const struct zn_event event = {.type = ZN_EV_LINK_WRITABLE, .peer = __builtin_ctzll(again)};
         zn_node_step(node, &event);
     }
 }
@@ -217,7 +220,7 @@ static void turn(zmqnet_node *node)
     for (int left = ZN_TURNS_MAX; left > 0; left--) {
         turn_once(node);
         node->busy = node->state != ZN_NODE_ENDED &&
-                     (zn_commands_waiting(&node->commands) || node->starved != 0 ||
+                     (zn_commands_waiting(&node->commands) ||
                       node->pattern->pending(node->carrier)); /* the one that costs: last */
         if (!node->busy)
             return;

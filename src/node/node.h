@@ -82,7 +82,8 @@ struct zmqnet_node {
     struct zn_batch batches[2]; /* from actions with `more`: the one in hand, the last to a peer */
     unsigned batch_at;          /* which of them is in hand */
     uint64_t failed_sends;      /* peers whose frame was not taken by the transport */
-    uint64_t starved;           /* of those, the ones for which there was no memory */
+    uint64_t starved;           /* of those, the ones for which there was no memory, */
+    uint64_t starved_us;        /* and when they are tried again */
 };
 
 /* node.c. Returns what zmqnet_open() does. */

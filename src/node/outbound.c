@@ -162,8 +162,11 @@ static void send_action(zmqnet_node *node, struct zn_action *a)
     int rc = message_leave(node, a);
     if (rc != 0)
         node->failed_sends |= bit;
-    if (rc == ZMQNET_ENOMEM)
-        node->starved |= bit;
+    if (rc != ZMQNET_ENOMEM)
+        return;
+    if (node->starved == 0)
+        node->starved_us = node->now_us + ZN_STARVED_US;
+    node->starved |= bit;
 }
 
 static void reply_action(zmqnet_node *node, struct zn_action *a)

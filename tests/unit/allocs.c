@@ -14,6 +14,7 @@
 static atomic_size_t calls, bytes_in_all;
 static atomic_int armed_for; /* an enum allocs_thread, 0: nobody */
 static atomic_long left;
+static atomic_bool goes_on;     /* what fails once fails again */
 static _Thread_local bool arms; /* this thread does */
 
 void *__real_malloc(size_t bytes);
@@ -28,7 +29,10 @@ static bool fails(size_t bytes)
     atomic_fetch_add(&calls, 1);
     atomic_fetch_add(&bytes_in_all, bytes);
     int whose = arms ? ALLOCS_OF_THIS_THREAD : ALLOCS_OF_THE_OTHERS;
-    if (atomic_load(&armed_for) != whose || atomic_fetch_sub(&left, 1) != 0)
+    if (atomic_load(&armed_for) != whose)
+        return false;
+    long n = atomic_fetch_sub(&left, 1);
+    if (n > 0 || (n < 0 && !atomic_load(&goes_on)))
         return false;
     errno = ENOMEM;
     return true;
@@ -56,10 +60,17 @@ void allocs_fail(size_t n, enum allocs_thread whose)
     atomic_store(&armed_for, (int)whose);
 }
 
+void allocs_fail_all(void)
+{
+    atomic_store(&goes_on, true);
+    allocs_fail(0, ALLOCS_OF_THIS_THREAD);
+}
+
 bool allocs_failed(void) { return atomic_load(&left) < 0; }
 
 bool allocs_end(void)
 {
     atomic_store(&armed_for, 0);
+    atomic_store(&goes_on, false);
     return allocs_failed();
 }

@@ -18,6 +18,8 @@ enum allocs_thread { ALLOCS_OF_THIS_THREAD = 1, ALLOCS_OF_THE_OTHERS };
 
 /* Always from the same thread. One call fails: the next one if n is 0, the one behind it if it is 1, ... */
 void allocs_fail(size_t n, enum allocs_thread whose);
+/* Each call of this thread fails. */
+void allocs_fail_all(void);
 /* Has it come to that? */
 bool allocs_failed(void);
 /* From now on none fails; returns whether one has failed. */

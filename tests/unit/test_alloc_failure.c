@@ -33,6 +33,8 @@
 #define BODY_BYTES                                                                                 \
     20000u /* more than libzmq is given a copy of, more than the decoder's arena takes */
 #define REPLY_BYTES 3000u
+#define ATTEMPTS_MAX                                                                               \
+    1000           /* allocations in a few seconds without memory: some pings and their pongs */
 #define NO_REPLY 9 /* the handler refuses with it if it cannot answer */
 
 enum { ALPHA, BRAVO, CLIENT, FIRST_PAIR };
@@ -151,6 +153,7 @@ static void seat_open(int seat, const char *pattern)
 static int end(void **state)
 {
     (void)state;
+    allocs_end();
     for (int i = 0; i < SEATS; i++) {
         zmqnet_close(&seats[i].node);
         zmqnet_receipt_free(&seats[i].receipt);
@@ -482,6 +485,22 @@ static void links_are_made_in_the_end(void **state)
     DRIVE_UNTIL(are_linked(FIRST_PAIR));
 }
 
+/* There is no memory for anything any more: the peer is not heard and so goes down, in its time, and
+ * what fails is not tried as fast as it fails. When there is memory again all is well by itself. */
+static void no_memory_at_all_is_silence(void **state)
+{
+    (void)state;
+    mesh_open("router");
+    broadcast_works(&seats[ALPHA]);
+    size_t before = allocs_calls();
+    allocs_fail_all();
+    DRIVE_UNTIL(!(seats[ALPHA].up & 2) && !(seats[BRAVO].up & 1));
+    assert_true(allocs_end());
+    assert_true(allocs_calls() - before < ATTEMPTS_MAX);
+    DRIVE_UNTIL(seats[ALPHA].up & 2 && seats[BRAVO].up & 1);
+    broadcast_works(&seats[ALPHA]);
+}
+
 /* A node ends, and completes what is open, without any memory for saying so. */
 static void ending_needs_no_memory(void **state)
 {
@@ -595,6 +614,7 @@ int main(void)
         CASE(pubsub_loses_nothing),
         CASE(a_client_loses_nothing),
         CASE(links_are_made_in_the_end),
+        CASE(no_memory_at_all_is_silence),
         CASE(ending_needs_no_memory),
         CASE(blocking_calls_return_or_enomem),
     };

@@ -199,6 +199,51 @@ static void silence_makes_it_suspect_and_then_down(void **state)
     drive_close(&d);
 }
 
+/* The ping is not taken, and so it stays: each time that the link is said to take more, it does not. */
+static void a_ping_that_does_not_leave_puts_nothing_off(void **state)
+{
+    (void)state;
+    struct driver *d = two_open();
+    answers(d, 20, USUAL_US);
+    next_ping(d);
+    uint64_t start_us = d->now_us, suspect_us = 0;
+    size_t pings = d->sent[ZN_PING];
+    for (int tries = 1; peer_of(d)->state != ZMQNET_DOWN; tries++) {
+        assert_true(d->now_us - start_us < 60 * ZN_SECOND);
+        drive_link(d, ZN_EV_SEND_FAILED, PEER);
+        drive_for(d, 50 * ZN_MS);
+        if (suspect_us == 0 && peer_of(d)->state == ZMQNET_SUSPECT)
+            suspect_us = d->now_us - start_us;
+        if (peer_of(d)->state == ZMQNET_DOWN)
+            break;
+        drive_link(d, ZN_EV_LINK_WRITABLE, PEER);
+        assert_int_equal(d->sent[ZN_PING] - pings, tries);
+    }
+    assert_int_equal(suspect_us, ZN_PATIENCE_MIN_US);
+    assert_int_equal(d->now_us - start_us, ZN_SILENT_US);
+    drive_close(&d);
+}
+
+/* One that left late in the end says nothing about how long it takes to answer. */
+static void a_ping_that_left_late_is_not_measured(void **state)
+{
+    (void)state;
+    struct driver *d = two_open();
+    answers(d, 20, USUAL_US);
+    for (int i = 0; i < 10; i++) {
+        uint64_t seq = next_ping(d) - 1;
+        drive_link(d, ZN_EV_SEND_FAILED, PEER);
+        drive_for(d, 400 * ZN_MS);
+        drive_link(d, ZN_EV_LINK_WRITABLE, PEER);
+        drive_for(d, USUAL_US);
+        while (seq <= peer_of(d)->ping_seq)
+            pong(d, seq++);
+        assert_false(peer_of(d)->pinging);
+        assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
+    }
+    drive_close(&d);
+}
+
 /* A busy peer too: a ping every half second, and three patiences. */
 static void worst_case_until_down(void **state)
 {
@@ -553,6 +598,8 @@ int main(void)
         cmocka_unit_test(between_the_limits_it_stays_what_it_is),
         cmocka_unit_test(up_again_takes_half_of_the_limit),
         cmocka_unit_test(silence_makes_it_suspect_and_then_down),
+        cmocka_unit_test(a_ping_that_does_not_leave_puts_nothing_off),
+        cmocka_unit_test(a_ping_that_left_late_is_not_measured),
         cmocka_unit_test(worst_case_until_down),
         cmocka_unit_test(a_lost_ping_is_not_down),
         cmocka_unit_test(one_that_was_suspect_is_up_by_its_answers_only),
