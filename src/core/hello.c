@@ -55,9 +55,12 @@ static bool pattern_fits(const struct zn_mesh *m, const char *pattern)
            (m->pattern_too && strcmp(pattern, m->pattern_too) == 0);
 }
 
+/* A client has no pattern that could not fit; and what its user is told is static text. */
 static void misfit_keep(struct zn_mesh *m, int peer, const char *pattern)
 {
     struct zn_peer *p = &m->peers[peer];
+    if (zn_is_client(m))
+        return;
     const char *const words[] = {p->name,   " speaks ",   pattern[0] ? pattern : "no pattern",
                                  ", ",      m->self_name, " speaks ",
                                  m->pattern};

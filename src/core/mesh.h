@@ -183,7 +183,7 @@ struct zn_done {
     uint32_t attempts;
     const struct zn_row *rows;
     size_t rows_n;
-    const char *why;                  /* status != 0 */
+    const char *why;                  /* status != 0; to a client, static text */
     const zmqnet_status *status_view; /* ASK_STATUS that succeeded */
 };
 

@@ -355,6 +355,26 @@ static void hello_of_another_pattern_explains_a_failed_link(void **state)
     drive_close(&d);
 }
 
+/* What zmqnet_status_get() says of it must outlive the mesh. And a client speaks no pattern of its own. */
+static void the_cause_of_a_client_is_static_text(void **state)
+{
+    (void)state;
+    struct driver *d = drive_open(2, -1, (struct zn_mesh_config){.calls_max = 8, .via = 1});
+    struct zn_msg refusal = drive_msg(ZN_ERROR, ZN_HELLO, "r1");
+    refusal.life = life_of(1);
+    refusal.version = ZN_PROTOCOL_VERSION;
+    refusal.code = ZMQNET_EPATTERN;
+    drive_link(d, ZN_EV_LINK_UP, 1);
+    drive_link_msg(d, 1, refusal);
+    assert_int_equal(d->m->peers[1].why, ZN_WHY_PATTERN);
+    drive_call(d, (struct zn_call_spec){.ask = ZN_ASK_STATUS, .target = 1});
+    drive_for(d, 5 * ZN_SECOND);
+    assert_int_equal(d->done.status, ZMQNET_ENEVERSENT);
+    assert_string_equal(d->done.why, zn_why_text(ZN_WHY_PATTERN));
+    assert_ptr_equal(d->done.why, zn_why_text(ZN_WHY_PATTERN));
+    drive_close(&d);
+}
+
 static void hello_under_our_own_name_is_a_clash(void **state)
 {
     (void)state;
@@ -400,6 +420,7 @@ int main(void)
         cmocka_unit_test(shortest_time_has_all_its_attempts),
         cmocka_unit_test(nothing_is_due_later_before_the_first_step),
         cmocka_unit_test(hello_of_another_pattern_explains_a_failed_link),
+        cmocka_unit_test(the_cause_of_a_client_is_static_text),
         cmocka_unit_test(hello_under_our_own_name_is_a_clash),
         cmocka_unit_test(hello_and_writable_that_nobody_waits_for),
     };
