@@ -55,7 +55,8 @@ static bool pattern_fits(const struct zn_mesh *m, const char *pattern)
            (m->pattern_too && strcmp(pattern, m->pattern_too) == 0);
 }
 
-/* A client has no pattern that could not fit; and what its user is told is static text. */
+/* A stranger may say anything, and this is quoted in logs and shown at terminals. A client has no
+ * pattern that could not fit; and what its user is told is static text. */
 static void misfit_keep(struct zn_mesh *m, int peer, const char *pattern)
 {
     struct zn_peer *p = &m->peers[peer];
@@ -72,6 +73,9 @@ static void misfit_keep(struct zn_mesh *m, int peer, const char *pattern)
         at += n;
     }
     p->patterns[at] = '\0';
+    for (char *c = p->patterns; *c; c++)
+        if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
+            *c = '?';
 }
 
 static enum zn_why hello_fault(const struct zn_mesh *m, int peer, const struct zn_msg *msg)

@@ -355,6 +355,22 @@ static void hello_of_another_pattern_explains_a_failed_link(void **state)
     drive_close(&d);
 }
 
+/* Who reads the cause, in a log or at a terminal, is not steered by a stranger. */
+static void what_a_hello_says_is_quoted_as_a_word(void **state)
+{
+    (void)state;
+    struct driver *d = drive_open(2, 0, (struct zn_mesh_config){.calls_max = 8});
+    struct zn_msg hello = drive_msg(ZN_BOUNCE, ZN_HELLO, "r1");
+    hello.life = life_of(1);
+    hello.version = ZN_PROTOCOL_VERSION;
+    hello.pattern = "x\" y=\"\n\x1b[m\xc2\x9b\\_-9";
+    drive_route_msg(d, ROUTE_B, hello);
+    drive_link(d, ZN_EV_LINK_FAILED, 1);
+    assert_string_equal(zn_mesh_status(d->m, d->now_us)->peers[1].cause,
+                        "r1 speaks x? y=???[m???_-9, r0 speaks router");
+    drive_close(&d);
+}
+
 /* What zmqnet_status_get() says of it must outlive the mesh. And a client speaks no pattern of its own. */
 static void the_cause_of_a_client_is_static_text(void **state)
 {
@@ -420,6 +436,7 @@ int main(void)
         cmocka_unit_test(shortest_time_has_all_its_attempts),
         cmocka_unit_test(nothing_is_due_later_before_the_first_step),
         cmocka_unit_test(hello_of_another_pattern_explains_a_failed_link),
+        cmocka_unit_test(what_a_hello_says_is_quoted_as_a_word),
         cmocka_unit_test(the_cause_of_a_client_is_static_text),
         cmocka_unit_test(hello_under_our_own_name_is_a_clash),
         cmocka_unit_test(hello_and_writable_that_nobody_waits_for),
