@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/commands.h"
 #include "cli/matrix_show.h"
@@ -63,7 +64,10 @@ static void view_text(const struct zn_views *v, const struct zn_view *view, stru
                                         "never", "retries", "late"};
     const zmqnet_status *s = view->status;
     struct zn_table table = {0};
-    zn_text_printf(out, "%s  %s  life %016" PRIx64 "  up ", s->name, s->pattern, s->life);
+    zn_text_escaped(out, s->name, strlen(s->name));
+    zn_text_add(out, "  ");
+    zn_text_escaped(out, s->pattern, strlen(s->pattern));
+    zn_text_printf(out, "  life %016" PRIx64 "  up ", s->life);
     zn_text_duration(out, s->uptime_us);
     zn_text_add(out, view->differs ? "; its peers file differs\n" : "\n");
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)

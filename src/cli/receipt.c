@@ -24,7 +24,9 @@ static void describe_rows(const zmqnet_receipt *r, const zmqnet_peers *peers, st
         bool follows = r->status == ZMQNET_EREFUSED && row->outcome != ZMQNET_REFUSED;
         if (answered || follows)
             continue;
-        zn_text_printf(out, "%s%s ", separator, row->name);
+        zn_text_add(out, separator);
+        zn_text_escaped(out, row->name, strlen(row->name));
+        zn_text_add(out, " ");
         separator = ", ";
         if (row->outcome == ZMQNET_REFUSED) {
             zn_text_printf(out, "refused with code %" PRId32 "%s", row->code,

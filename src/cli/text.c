@@ -128,11 +128,15 @@ void zn_id_format(struct zmqnet_id id, char out[ZN_ID_TEXT_MAX])
 
 void zn_table_cell(struct zn_table *t, const char *format, ...)
 {
+    struct zn_text cell = {0};
     va_list args;
     va_start(args, format);
-    zn_text_vprintf(&t->cells, format, args);
+    zn_text_vprintf(&cell, format, args);
     va_end(args);
+    zn_text_escaped(&t->cells, cell.bytes, cell.n);
     zn_text_add(&t->cells, "\t");
+    t->cells.failed |= cell.failed;
+    zn_text_free(&cell);
 }
 
 void zn_table_end_row(struct zn_table *t) { zn_text_add(&t->cells, "\n"); }

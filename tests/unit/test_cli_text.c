@@ -95,6 +95,19 @@ static void columns(void **state)
     gives(&t, "");
 }
 
+/* What a replica says of itself and of others stands in cells. */
+static void cells_steer_nothing(void **state)
+{
+    struct zn_table table = {0};
+    struct zn_text t = {0};
+    (void)state;
+    zn_table_cell(&table, "%s", "a\tb\nc");
+    zn_table_cell(&table, "%s", "\x1b[31m");
+    zn_table_end_row(&table);
+    zn_table_print(&table, "", &t);
+    gives(&t, "a\\tb\\nc  \\x1b[31m\n");
+}
+
 static void lines_in_any_pieces(void **state)
 {
     const char *stream = "one\n\ntwo three\nrest";
@@ -137,6 +150,7 @@ int main(void)
         cmocka_unit_test(durations),
         cmocka_unit_test(ids),
         cmocka_unit_test(columns),
+        cmocka_unit_test(cells_steer_nothing),
         cmocka_unit_test(lines_in_any_pieces),
         cmocka_unit_test(endless_line),
     };
