@@ -23,6 +23,7 @@
 #define ZN_PATTERN_NAME_MAX 16
 #define ZN_ENDPOINT_MAX (ZN_HOST_MAX + 15) /* "tcp://[" host "]:65535" */
 #define ZN_STATUS_COUNTERS_MAX 256
+#define ZN_MESSAGE_FIELDS_MAX 8192 /* read of one message, those inside of others counted */
 /* What a message takes beside its bodies, at most: two names, a text, the lives of all replicas. */
 #define ZN_MESSAGE_HEAD_MAX 1024
 #define ZN_ROW_HEAD_MAX 320
@@ -119,6 +120,9 @@ static_assert(ZN_MESSAGE_MAX_MAX <= ZN_QUEUE_BYTES_MAX, "any message fits an emp
 static_assert(ZN_QUEUE_MESSAGES_MAX + ZN_WINDOW_MESSAGES_MAX < ZN_CALLS_MAX,
               "one stuck peer does not fill the request table");
 static_assert(ZN_MESSAGE_HEAD_MAX > 8 * ZN_REPLICAS_MAX + 3 * ZN_NAME_MAX + ZN_WHY_MAX, "head");
+static_assert(ZN_MESSAGE_FIELDS_MAX >
+                  2 * (32 + ZN_REPLICAS_MAX * (7 + 18 + 4) + ZN_STATUS_COUNTERS_MAX * 3),
+              "twice what a message has if it has everything");
 static_assert(ZN_ROW_HEAD_MAX > ZN_NAME_MAX + ZN_WHY_MAX, "row");
 static_assert(ZN_ROUTES_MAX >= 16 * ZN_ROUTES_SHARE, "no few connections take all routes");
 static_assert(ZN_SOCKET_SEND_FRAMES > ZN_WINDOW_MESSAGES_MAX, "a window fits the pipe");

@@ -8,9 +8,10 @@
  * is too long for the room that is there. Bodies and replies become blobs at the very end, and are
  * all that is allocated.
  *
- * What stands above the limit of a list is read, counted and forgotten: so no frame, however many
- * empty rows or unknown fields it has, costs more than its own length and a decoder. The first finding
- * of the checks stays. Of a refused message nothing is handed out.
+ * What stands above the limit of a list is read, counted and forgotten, and after so many fields in all
+ * nothing is read any more: so no message, however many empty rows or unknown fields it has, costs more
+ * memory than its own length and a decoder, or much time. The first finding of the checks stays. Of a
+ * refused message nothing is handed out.
  *
  * A batch is walked in place; its members are read one by one, and a bad one harms no other.
  */
@@ -70,7 +71,7 @@ struct zn_decoder {
     /* Of the current message: */
     enum zn_wire_error error; /* the first one */
     bool has_batch, has_status;
-    size_t lives_n, rows_n, texts_n;
+    size_t fields_n, lives_n, rows_n, texts_n;
     struct body_spans body_spans;
     uint64_t lives[ZN_REPLICAS_MAX + 1];
     struct zn_row rows[ZN_REPLICAS_MAX + 1];
@@ -94,6 +95,15 @@ static const struct zn_msg nothing = {.sender = "", .target = "", .pattern = ""}
 
 /* ---- the fields ---- */
 
+/* Fields cost time, whether they are kept or not: nobody has so many of them but to waste it. */
+static bool has_too_many(const struct zn_decoder *d) { return d->fields_n > ZN_MESSAGE_FIELDS_MAX; }
+
+ZN_PROTO_INLINE bool next_field(struct zn_decoder *d, struct zn_span *in, struct zn_field *f)
+{
+    d->fields_n++;
+    return !has_too_many(d) && zn_proto_field(in, f);
+}
+
 /* A field that is not in the list of its message: one of a later version, which is skipped, or one of
  * ours (they are numbered from 1 without a gap) in the wire type of another. */
 static bool is_unknown(const struct zn_field *f, unsigned last) { return f->tag >> 3 > last; }
@@ -115,7 +125,7 @@ static bool read_packed_lives(struct zn_decoder *d, struct zn_span in)
 {
     if (zn_span_bytes(in) % 8 != 0)
         return false;
-    for (; in.at < in.end; in.at += 8)
+    for (; in.at < in.end && d->lives_n <= ZN_REPLICAS_MAX; in.at += 8)
         read_life(d, zn_proto_get64(in.at));
     return true;
 }
@@ -129,7 +139,7 @@ static bool read_row(struct zn_decoder *d, struct zn_span in)
     *row = (struct zn_row){0};
     *spans = (struct row_spans){0};
     while (in.at < in.end) {
-        if (!zn_proto_field(&in, &f))
+        if (!next_field(d, &in, &f))
             return false;
         switch (f.tag) {
         case BYTES(1): spans->name = f.bytes; break;
@@ -155,7 +165,7 @@ static bool read_peer(struct zn_decoder *d, struct zn_span in)
     *peer = (struct zmqnet_peer_status){0};
     *spans = (struct peer_spans){0};
     while (in.at < in.end) {
-        if (!zn_proto_field(&in, &f))
+        if (!next_field(d, &in, &f))
             return false;
         switch (f.tag) {
         case BYTES(1): spans->name = f.bytes; break;
@@ -192,7 +202,7 @@ static bool read_counter(struct zn_decoder *d, struct zn_span in)
     *counter = (struct zmqnet_counter){0};
     *name = (struct zn_span){0};
     while (in.at < in.end) {
-        if (!zn_proto_field(&in, &f))
+        if (!next_field(d, &in, &f))
             return false;
         switch (f.tag) {
         case BYTES(1): *name = f.bytes; break;
@@ -214,7 +224,7 @@ static bool read_heard(struct zn_decoder *d, struct zn_span in)
     *heard = (struct zmqnet_heard){0};
     *spans = (struct heard_spans){0};
     while (in.at < in.end) {
-        if (!zn_proto_field(&in, &f))
+        if (!next_field(d, &in, &f))
             return false;
         switch (f.tag) {
         case BYTES(1): spans->name = f.bytes; break;
@@ -238,7 +248,7 @@ static bool read_status(struct zn_decoder *d, struct zn_span in)
     }
     d->has_status = true;
     while (in.at < in.end) {
-        if (!zn_proto_field(&in, &f))
+        if (!next_field(d, &in, &f))
             return false;
         bool ok = true;
         switch (f.tag) {
@@ -261,7 +271,7 @@ static bool read_body(struct zn_decoder *d, struct zn_span in, struct zn_msg *ms
 {
     struct zn_field f;
     while (in.at < in.end) {
-        if (!zn_proto_field(&in, &f))
+        if (!next_field(d, &in, &f))
             return false;
         bool ok = true;
         switch (f.tag) {
@@ -450,7 +460,7 @@ static enum zn_wire_error decode_into(struct zn_decoder *d, struct zn_span in, s
     if (in.at == in.end)
         return ZN_WIRE_EMPTY;
     if (!read_body(d, in, msg))
-        return ZN_WIRE_MALFORMED;
+        return has_too_many(d) ? ZN_WIRE_LIMIT : ZN_WIRE_MALFORMED;
     check_body(d, msg);
     if (d->error)
         return d->error;
@@ -466,7 +476,7 @@ static enum zn_wire_error decode(struct zn_decoder *d, struct zn_span in, struct
 {
     d->error = ZN_WIRE_OK;
     d->has_batch = d->has_status = false;
-    d->lives_n = d->rows_n = d->texts_n = 0;
+    d->fields_n = d->lives_n = d->rows_n = d->texts_n = 0;
     d->body_spans = (struct body_spans){0};
     *msg = nothing;
     enum zn_wire_error error = decode_into(d, in, msg);
@@ -488,13 +498,13 @@ static bool take_member(struct zn_span *in, struct zn_span *member)
 static enum zn_wire_error check_batch(struct zn_span in)
 {
     struct zn_span member;
-    size_t members = 0;
-    while (in.at < in.end) {
+    for (size_t members = 0; in.at < in.end; members++) {
+        if (members == BATCH_MEMBERS_MAX)
+            return ZN_WIRE_LIMIT;
         if (!take_member(&in, &member))
             return ZN_WIRE_MALFORMED;
-        members++;
     }
-    return members > BATCH_MEMBERS_MAX ? ZN_WIRE_LIMIT : ZN_WIRE_OK;
+    return ZN_WIRE_OK;
 }
 
 int zn_decoder_new(size_t body_max, struct zn_decoder **out)

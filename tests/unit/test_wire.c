@@ -751,6 +751,7 @@ static void a_batch_has_at_most_256_members(void **state)
     assert_int_equal(count_messages(&b), 256);
     put_item(&b, "\x20\x02", 2);
     assert_int_equal(count_messages(&b), 1); /* one error for all of it */
+    put_hex(&b, "00");                       /* what is behind them is not read */
     expect(&b, ZN_WIRE_LIMIT);
 }
 
@@ -972,6 +973,42 @@ static void enums_have_ranges(void **state)
         struct buf b = {0};
         put_hex(&b, t[i].hex);
         expect(&b, t[i].wanted);
+    }
+}
+
+static void put_times(struct buf *b, const char *hex, size_t times)
+{
+    for (; times > 0; times--)
+        put_hex(b, hex);
+}
+
+/* Those inside of others count. What is behind them is not read: that it is broken is not seen. */
+static void messages_have_a_limit_of_fields(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t fields;
+        enum zn_wire_error many;
+    } t[] = {{"7200", 1, ZN_WIRE_LIMIT},
+             {"72021001", 2, ZN_WIRE_LIMIT},
+             {"ba010432021001", 3, ZN_WIRE_LIMIT}, /* a counter in a status */
+             {"2002", 1, ZN_WIRE_OK},
+             {"a00601", 1, ZN_WIRE_OK}}; /* a field of a later version */
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        const char *const tails[] = {"", "a00601", "ff"};
+        size_t times = ZN_MESSAGE_FIELDS_MAX / t[i].fields;
+        size_t rest = ZN_MESSAGE_FIELDS_MAX % t[i].fields;
+        struct buf b = {0};
+        for (size_t k = 0; k < 3; k++) {
+            put_times(&b, t[i].bytes, times);
+            put_times(&b, "a00601", rest);
+            put_hex(&b, tails[k]);
+            expect(&b, k == 0 ? t[i].many : ZN_WIRE_LIMIT);
+        }
+        put_times(&b, t[i].bytes, times - 1);
+        put_hex(&b, "ff");
+        expect(&b, ZN_WIRE_MALFORMED);
     }
 }
 
@@ -1278,6 +1315,7 @@ int main(void)
         cmocka_unit_test(lists_have_limits),
         cmocka_unit_test(links_are_pairs_of_bytes),
         cmocka_unit_test(enums_have_ranges),
+        cmocka_unit_test(messages_have_a_limit_of_fields),
         cmocka_unit_test(bodies_and_replies_have_a_limit),
         cmocka_unit_test(bad_texts_are_malformed),
         cmocka_unit_test(bad_protobuf_is_malformed),
