@@ -3,6 +3,7 @@
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 
@@ -140,6 +141,17 @@ def test_stall_tells_nobody_and_loses_nothing():
         holds_for(lambda: not has_input(connection), 0.1, "nothing comes back")
         rig.link.heal()
         assert read(connection, 3) == b"one"
+
+
+def test_stall_hides_how_the_other_side_ended():
+    with Rig() as rig:
+        with rig.connect() as connection:
+            round_trip_seconds(connection)
+            rig.link.stall()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        holds_for(lambda: not rig.echo.ends, 0.1, "the echo knows nothing of the reset")
+        rig.link.heal()
+        wait_until(lambda: rig.echo.ends == ["reset"], SECONDS, "the echo sees the reset")
 
 
 def test_stall_fills_up_to_the_sender():

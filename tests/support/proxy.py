@@ -397,10 +397,10 @@ class _Pump:
             due, data = await self._under_way.get()
             if due > loop.time():
                 await asyncio.sleep(due - loop.time())
-            if isinstance(data, OSError):
-                raise data
-            if not data:
+            if not data or isinstance(data, OSError):
                 await self._unstalled()
+                if data:
+                    raise data
                 sink.shutdown(socket.SHUT_WR)
                 return
             while data:
