@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from support import patterns, proxy
+from support import env, patterns, proxy
 from support.mesh import DOWN, SLOW, UP
 from support.proxied import ProxiedMesh
-from support.survive import FULL, cases, survive
+from support.survive import FULL, cases, seconds_until_down, survive
 
 ALL = ("*>charlie", "charlie>*")
 
@@ -95,6 +95,46 @@ def test_one_way_cut(pattern):
         for link, _ in mesh.one_way("charlie", "alpha"):
             link.heal()
     with ProxiedMesh(pattern=pattern) as mesh:
+        survive(mesh, fault)
+
+
+SILENT_S = 2.0       # 500 ms until it is pinged, three patiences of 500 ms
+SILENT_BUSY_S = 8.0  # patiences of up to 2 s, and time in which who looks did not run itself
+QUICK_US = 50_000    # answers within this leave the patience at 500 ms
+
+
+def all_was_quick(mesh, name):
+    """This one itself was never late, and charlie's answers were quick."""
+    with mesh.client(name) as client:
+        view = client.status()
+    rtt_us = next(peer.rtt_us for peer in view.peers if peer.name == "charlie")
+    return rtt_us < QUICK_US and not {c.name: c.value for c in view.counters}["loop_late"]
+
+
+@pytest.mark.limit(90 if FULL else 30)
+@pytest.mark.parametrize("pattern", patterns.PATTERNS if FULL else ["router"])
+def test_killed_host(pattern):
+    """kill -9, and no FIN, RST or refusal tells of it. Two ask it all the time, delta never does."""
+    def kill(mesh):
+        for link in mesh.links(*ALL):
+            link.stall()
+            link.hold()
+        silent_since = time.time()
+        mesh.kill("charlie")
+        return silent_since
+
+    @contextlib.contextmanager
+    def fault(mesh):
+        took = seconds_until_down(mesh, "charlie", lambda: kill(mesh))
+        for name, seconds in took.items():
+            most = SILENT_S + 0.1 if all_was_quick(mesh, name) else SILENT_BUSY_S
+            assert seconds < most * env.SCALE, took
+        yield lambda: peer_of(mesh, "alpha", "charlie").state == DOWN
+        for link in mesh.links(*ALL):
+            link.heal()
+            link.reset()
+        mesh.start("charlie")
+    with ProxiedMesh(4, pattern=pattern) as mesh:
         survive(mesh, fault)
 
 

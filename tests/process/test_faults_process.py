@@ -7,14 +7,13 @@ import contextlib
 import functools
 import os
 import resource
-import time
 
 import pytest
 
 from support import env, patterns, ports, strangers
 from support.ledger import MIB, check_prompt
 from support.mesh import DOWN, Mesh, peers_of, peers_text
-from support.survive import FULL, cases, survive
+from support.survive import FULL, cases, seconds_until_down, survive
 from support.wait import wait_until
 
 HEARTBEAT_S = 0.5
@@ -34,20 +33,37 @@ def state_of(mesh, name, other):
 
 # ---- killed, stopped, restarted ----
 
+def kill_9(mesh, victim):
+    """Down at all others within three heartbeats."""
+    took = seconds_until_down(mesh, victim, lambda: mesh.kill(victim))
+    assert max(took.values()) < 3 * HEARTBEAT_S * env.SCALE, took
+    for name in took:
+        assert state_of(mesh, name, victim) == DOWN
+
+
 @each_pattern
-def test_kill_9(pattern):
-    """Down at the others within three heartbeats, and up when it is started again."""
+@pytest.mark.parametrize("count", [3, 5])
+def test_kill_9(count, pattern):
+    """Two ask it all the time, the others never do; and up when it is started again."""
     @contextlib.contextmanager
     def fault(mesh):
-        mesh.kill("charlie")
-        begin = time.monotonic()
-        for name in ("alpha", "bravo"):
-            wait_until(lambda: state_of(mesh, name, "charlie") == DOWN, 5, f"{name} sees it")
-        assert time.monotonic() - begin < 3 * HEARTBEAT_S * env.SCALE
+        kill_9(mesh, "charlie")
         yield always
         mesh.start("charlie")
-    with Mesh(pattern=pattern) as mesh:
+    with Mesh(count, pattern=pattern) as mesh:
         survive(mesh, fault)
+
+
+@pytest.mark.limit(60)
+@each_pattern
+@pytest.mark.parametrize("count", [3, 5, 20] if FULL else [3, 5])
+def test_kill_9_when_idle(count, pattern):
+    """Nobody asks anybody anything. Among 20, links are pinged only every 950 ms."""
+    with Mesh(count, pattern=pattern) as mesh:
+        for victim in mesh.names[-5:] if FULL else mesh.names[-1:]:
+            kill_9(mesh, victim)
+            mesh.start(victim)
+            mesh.linked()
 
 
 @each_pattern

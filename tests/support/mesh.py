@@ -11,7 +11,8 @@ from support import build, env, ports, wire
 from support.proc import Proc, zmqnet
 from support.wait import wait_until
 
-NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india")
+NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett",
+         "kilo", "lima", "mike", "november", "oscar", "papa", "quebec", "romeo", "sierra", "tango")
 
 UP, DOWN, SLOW = 2, 3, 5  # states of a peer, as proto/zmqnet.proto numbers them
 

@@ -7,7 +7,9 @@ moment the coordinators' books balance; no client waits for charlie; when the fa
 three answer again, nothing ran twice, and every row of every receipt was true.
 """
 
+import datetime
 import os
+import time
 
 from support import wire
 from support.ledger import Auditor, check_prompt, check_told
@@ -31,6 +33,28 @@ def wait_for_more(load, seen=lambda: True):
     wait_until(lambda: all(len(load.asked(name)) >= before[name] + ASKED_LEAST
                            for name in COORDINATORS) and seen(), 25 if FULL else 15, "load while the fault lasts")
     return [one for name in COORDINATORS for one in load.asked(name)[before[name]:]]
+
+
+def _stamp(line):
+    """When a record of the log was written, as time.time() counts."""
+    return datetime.datetime.fromisoformat(line.split()[0].replace("Z", "+00:00")).timestamp()
+
+
+def seconds_until_down(mesh, victim, fault):
+    """Do fault(), and return how long after it each other one that runs said that the victim is down,
+    by the time in its log: a test that is late itself measures nothing else. fault() may return the
+    moment from which it counts, if that is not its beginning."""
+    others = [name for name in mesh.running() if name != victim]
+    begin = time.time()
+    since = fault() or begin
+
+    def said():
+        lines = {name: mesh.procs[name].err.matching(f" peer.down peer={victim} ") for name in others}
+        stamps = {name: [s for s in map(_stamp, lines[name]) if s > begin - 0.001] for name in others}
+        return all(stamps.values()) and {name: times[0] - since for name, times in stamps.items()}
+    took = wait_until(said, 12, f"all others say that {victim} is down")
+    assert len(took) == len(mesh.names) - 1
+    return took
 
 
 def survive(mesh, fault, prompt=check_prompt, counted=None, **limits):
