@@ -22,14 +22,15 @@ class Load:
     """A client at each of these replicas that sends its next message when the last is answered.
 
     with Load(mesh, names) as load: they run; afterwards load.asked() is complete. A client that got
-    no answer at the first try stops. `fields` are those of its messages; it rests for rest_s after
+    no answer within patience_s stops. `fields` are those of its messages; it rests for rest_s after
     each of them.
     """
 
-    def __init__(self, mesh, names, rest_s=0, **fields):
+    def __init__(self, mesh, names, rest_s=0, patience_s=FIRST_RETRY_SECONDS, **fields):
         self._stop = False
         self._resting = threading.Event()
         self._rest_s = rest_s
+        self._patience_s = patience_s
         self._asked = {name: [] for name in names}
         self._threads = [threading.Thread(target=self._run, args=(mesh, name, fields))
                          for name in names]
@@ -41,7 +42,7 @@ class Load:
                 message = client.submit_body(f"{name} to {to} {client.seq}", **fields)
                 begin = time.monotonic()
                 client.send(message)
-                answer = client.recv(FIRST_RETRY_SECONDS)
+                answer = client.recv(self._patience_s)
                 self._asked[name].append(Asked(name, message.message.decode(), answer,
                                                time.monotonic() - begin))
                 if answer is None:
