@@ -254,7 +254,7 @@ bool zn_carrier_pending(struct zn_carrier *c)
 void zn_carrier_turn(struct zn_carrier *c, uint64_t now_us)
 {
     if (c->server)
-        zn_server_turn(c->server);
+        zn_server_turn(c->server, now_us);
     take_resolved(c);
     for (uint64_t due = c->links.due; due != 0; due &= due - 1)
         zn_link_turn(&c->link[__builtin_ctzll(due)]);
@@ -263,5 +263,7 @@ void zn_carrier_turn(struct zn_carrier *c, uint64_t now_us)
 
 uint64_t zn_carrier_next_us(const struct zn_carrier *c)
 {
-    return zn_heap_next_us(&c->links.timers);
+    uint64_t links_us = zn_heap_next_us(&c->links.timers);
+    uint64_t server_us = c->server ? zn_server_next_us(c->server) : UINT64_MAX;
+    return links_us < server_us ? links_us : server_us;
 }

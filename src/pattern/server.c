@@ -32,6 +32,7 @@ struct zn_server {
     struct zn_routes *routes;
     size_t frame_max;
     bool due, watch_due;         /* there is something to read */
+    uint64_t watch_us;           /* when the watch is due in any case; UINT64_MAX: never */
     bool touched;                /* sent on since its events were read */
     struct zn_envelope envelope; /* of the message that is being read */
 };
@@ -70,10 +71,11 @@ static void take_frame(void *arg, zmq_msg_t *frame)
         zn_envelope_begin(&s->envelope);
 }
 
-static void read_watch(struct zn_server *s)
+static void read_watch(struct zn_server *s, uint64_t now_us)
 {
-    struct zn_watched seen = zn_watch_read(s->watch);
+    struct zn_watched seen = zn_watch_read(s->watch, now_us);
     s->watch_due = seen.more;
+    s->watch_us = seen.next_us;
     for (; seen.bad > 0; seen.bad--)
         count(s, ZN_COUNT_bad_handshake);
     if (seen.shut)
@@ -140,6 +142,7 @@ int zn_server_open(const struct zn_server_config *config, struct zn_server **out
         zn_server_close(&s, 0);
         return rc;
     }
+    s->watch_us = UINT64_MAX;
     s->touched = s->watch_due = true; /* what came since bind and connect gave no edge */
     *out = s;
     return 0;
@@ -206,15 +209,17 @@ void zn_server_ready(struct zn_server *s, uint32_t token)
         s->watch_due = true;
 }
 
-void zn_server_turn(struct zn_server *s)
+void zn_server_turn(struct zn_server *s, uint64_t now_us)
 {
     if (s->due || s->touched) {
         s->touched = false;
         s->due = zn_socket_read(s->socket, take_frame, s);
     }
-    if (s->watch_due)
-        read_watch(s);
+    if (s->watch_due || now_us >= s->watch_us)
+        read_watch(s, now_us);
 }
+
+uint64_t zn_server_next_us(const struct zn_server *s) { return s->watch_us; }
 
 bool zn_server_pending(struct zn_server *s)
 {

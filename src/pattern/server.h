@@ -31,7 +31,8 @@ void zn_server_close(struct zn_server **s, int linger_ms);
 int zn_server_reply(struct zn_server *s, zn_route route, struct zn_blob *frame);
 /* epoll reported a descriptor of ours. */
 void zn_server_ready(struct zn_server *s, uint32_t token);
-void zn_server_turn(struct zn_server *s);
+void zn_server_turn(struct zn_server *s, uint64_t now_us);
+uint64_t zn_server_next_us(const struct zn_server *s);
 bool zn_server_pending(struct zn_server *s);
 
 #endif

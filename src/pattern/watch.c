@@ -12,8 +12,7 @@
  * no handshake at all succeeded since that connection was accepted. That misses some and invents
  * none: the count is "at least".
  *
- * It also knows how many connections are open, and so keeps the gate. An end that was not told is made
- * up for when the next connection has the same descriptor.
+ * What comes and goes is told to the gate, too.
  */
 #include "pattern/watch.h"
 
@@ -38,7 +37,6 @@ struct zn_watch {
     uint32_t succeeded; /* handshakes so far */
     bool counted;       /* the connection whose end comes next */
     struct zn_gate gate;
-    uint32_t open;
     uint32_t *known_from; /* by descriptor: `succeeded` + 1 when it was accepted; 0: not open */
 };
 
@@ -60,7 +58,7 @@ static void on_begin(struct zn_watch *w, uint32_t fd)
 {
     if (fd >= ZN_FILES_MAX)
         return;
-    w->open += w->known_from[fd] == 0;
+    zn_gate_enter(&w->gate, fd);
     w->known_from[fd] = w->succeeded + 1;
 }
 
@@ -72,7 +70,7 @@ static unsigned on_end(struct zn_watch *w, uint32_t fd)
         return 0;
     uint32_t known_from = w->known_from[fd];
     w->known_from[fd] = 0;
-    w->open -= known_from != 0;
+    zn_gate_leave(&w->gate, fd);
     return !counted && known_from == w->succeeded + 1;
 }
 
@@ -158,7 +156,7 @@ void zn_watch_close(struct zn_watch **w)
 
 int zn_watch_fd(const struct zn_watch *w) { return zn_socket_fd(w->end); }
 
-struct zn_watched zn_watch_read(struct zn_watch *w)
+struct zn_watched zn_watch_read(struct zn_watch *w, uint64_t now_us)
 {
     struct zn_watched seen = {0};
     uint16_t event;
@@ -166,6 +164,7 @@ struct zn_watched zn_watch_read(struct zn_watch *w)
     for (int i = 0; i < ZN_TURN_FRAMES_MAX && next(w, &event, &value); i++)
         seen.bad += take(w, event, value);
     seen.more = (zn_socket_events(w->end) & ZMQ_POLLIN) != 0;
-    seen.shut = zn_gate_update(&w->gate, w->open);
+    seen.shut = zn_gate_update(&w->gate, now_us);
+    seen.next_us = zn_gate_next_us(&w->gate);
     return seen;
 }

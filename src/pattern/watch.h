@@ -11,9 +11,10 @@
 struct zn_watch;
 
 struct zn_watched {
-    unsigned bad; /* handshakes */
-    bool shut;    /* as many are open as may be: from now on new ones wait */
-    bool more;    /* read again without waiting for the descriptor */
+    unsigned bad;     /* handshakes */
+    bool shut;        /* as many are open as may be: from now on new ones wait */
+    bool more;        /* read again without waiting for the descriptor */
+    uint64_t next_us; /* and at this time in any case; UINT64_MAX: never */
 };
 
 /* Before `bound` binds. Returns 0, ZMQNET_ENOMEM, ZMQNET_ENOFILE. */
@@ -23,6 +24,6 @@ void zn_watch_close(struct zn_watch **w);
 
 int zn_watch_fd(const struct zn_watch *w);
 /* Take what has come, at most ZN_TURN_FRAMES_MAX events. */
-struct zn_watched zn_watch_read(struct zn_watch *w);
+struct zn_watched zn_watch_read(struct zn_watch *w, uint64_t now_us);
 
 #endif
