@@ -13,7 +13,7 @@ import struct
 import pytest
 import zmq
 
-from support import wire
+from support import strangers, wire
 from support.fake import FakeReplica
 from support.mesh import Mesh, counters_of
 from support.wait import wait_until
@@ -61,6 +61,7 @@ GARBAGE = {
     "almost a greeting": b"\xff" + random.Random(2).randbytes(4096),
     "HTTP POST": POST,
     "TLS": bytes.fromhex("16030100c8010000c40303") + random.Random(3).randbytes(200),
+    "a message before READY": strangers.GREETING + strangers.frame(0, b"too soon"),
     "half a greeting": b"\xff\0\0\0\0\0\0\0\x01\x7f\x03",
     "zeros": bytes(4096),
 }
