@@ -12,10 +12,10 @@ import pytest
 
 from support import patterns, wire
 from support.ledger import STRICT, Auditor, check_prompt, check_told
-from support.load import MAJORITY, Load
+from support.load import MAJORITY, REST_S, Load
 from support.mesh import DOWN, Mesh
 from support.proc import Proc
-from support.survive import FULL, REST_S
+from support.survive import FULL
 from support.wait import holds_for, wait_until
 
 COORDINATORS = ("alpha", "bravo")

@@ -2,19 +2,22 @@
 """A mesh whose replicas have a network namespace each, joined by a switch in one more, and a firewall.
 
 Needs root, `ip` and `nft`; `usable()` says what is missing. Nothing of this machine's own network is
-touched: tests ask the replicas by commands that run in the namespaces.
+touched: tests ask the replicas by commands and clients inside the namespaces.
 """
 
+import contextlib
+import ctypes
 import json
 import os
 import shutil
 import subprocess
 
-from support import env, proc
+from support import env, proc, wire
 from support.mesh import Mesh
-from support.wait import wait_until
 
 PORT = 3264
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
 NETWORK = "198.18.0"
 
 
@@ -34,6 +37,23 @@ def usable():
 
 def run(*words):
     subprocess.run(words, check=True, stdout=subprocess.PIPE)
+
+
+def _enter(path):
+    with open(path) as space:
+        assert _libc.setns(space.fileno(), CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+
+
+@contextlib.contextmanager
+def inside(space):
+    """This thread is in the namespace for as long as the block lasts; sockets that it opens stay there,
+    and so do threads that it starts, as libzmq's for a context is by its first socket."""
+    with open("/proc/thread-self/ns/net") as home:
+        _enter(f"/run/netns/{space}")
+        try:
+            yield
+        finally:
+            _enter(f"/proc/self/fd/{home.fileno()}")
 
 
 class NetnsMesh(Mesh):
@@ -93,16 +113,9 @@ class NetnsMesh(Mesh):
     def view(self, name):
         return self.zmqnet("status", "--json", "-n", name, at=name).json
 
-    def states(self, name):
-        return {peer["name"]: peer["state"] for peer in self.view(name)["peers"]}
-
-    def wait_states(self, name, **expected):
-        wait_until(lambda: expected.items() <= self.states(name).items(), 10,
-                   f"{name} sees {expected}")
-
-    def linked(self, *names):
-        for name in names or self.running():
-            self.wait_states(name, **{other: "up" for other in self.running() if other != name})
+    def client(self, name, sort="req"):
+        with inside(self._space[name]):
+            return wire.Client(PORT, sort, self.address[name])
 
     def __enter__(self):
         try:

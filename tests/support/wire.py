@@ -54,7 +54,7 @@ class Client:
     bare        DEALER without a delimiter
     """
 
-    def __init__(self, port, sort="req"):
+    def __init__(self, port, sort="req", host="127.0.0.1"):
         self.sort = sort
         self.origin, self.seq = new_origin(), 0
         self._context = zmq.Context()
@@ -63,7 +63,7 @@ class Client:
         if sort == "correlated":
             self.socket.req_correlate = 1
             self.socket.req_relaxed = 1
-        self.socket.connect(f"tcp://127.0.0.1:{port}")
+        self.socket.connect(f"tcp://{host}:{port}")
 
     def send_raw(self, data):
         self.socket.send_multipart([b"", data] if self.sort == "dealer" else [data])
