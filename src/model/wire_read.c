@@ -43,7 +43,15 @@ static_assert(BATCH_TAG == 0x7a, "one byte");
 
 static_assert(sizeof(struct zmqnet_link) == 2, "a link is two bytes, as on the wire");
 
-enum frame_state { FRAME_DONE, FRAME_BAD, FRAME_SINGLE, FRAME_BATCH };
+enum frame_state { FRAME_DONE, FRAME_BAD, FRAME_SINGLE, FRAME_BATCH, FRAME_STATES };
+
+#define TO(state) (1u << FRAME_##state)
+static const unsigned moves[FRAME_STATES] = {
+    [FRAME_DONE] = TO(BAD) | TO(SINGLE) | TO(BATCH),
+    [FRAME_BAD] = TO(DONE),
+    [FRAME_SINGLE] = TO(DONE),
+    [FRAME_BATCH] = TO(DONE),
+};
 
 /* What of a message is still in the frame. */
 struct body_spans {
@@ -487,6 +495,12 @@ static enum zn_wire_error decode(struct zn_decoder *d, struct zn_span in, struct
 
 /* ---- frames ---- */
 
+static void frame_move(struct zn_decoder *d, enum frame_state to)
+{
+    assert(moves[d->state] & (1u << to));
+    d->state = to;
+}
+
 /* Only the shortest form of the tag begins a member. */
 static bool take_member(struct zn_span *in, struct zn_span *member)
 {
@@ -527,12 +541,12 @@ void zn_decoder_free(struct zn_decoder **d)
 void zn_decoder_begin(struct zn_decoder *d, const void *bytes, size_t n)
 {
     const uint8_t *at = bytes;
+    bool batch = n > 0 && at[0] == BATCH_TAG;
+    if (d->state != FRAME_DONE) /* what was left of the one before is forgotten */
+        frame_move(d, FRAME_DONE);
     d->left = (struct zn_span){at, n ? at + n : at};
-    d->state = FRAME_SINGLE;
-    if (n == 0 || at[0] != BATCH_TAG)
-        return;
-    d->frame_error = check_batch(d->left);
-    d->state = d->frame_error ? FRAME_BAD : FRAME_BATCH;
+    d->frame_error = batch ? check_batch(d->left) : ZN_WIRE_OK;
+    frame_move(d, !batch ? FRAME_SINGLE : d->frame_error ? FRAME_BAD : FRAME_BATCH);
 }
 
 int zn_decoder_next(struct zn_decoder *d, struct zn_msg *msg, enum zn_wire_error *error)
@@ -541,18 +555,19 @@ int zn_decoder_next(struct zn_decoder *d, struct zn_msg *msg, enum zn_wire_error
     switch (d->state) {
     case FRAME_DONE: return 0;
     case FRAME_BAD:
-        d->state = FRAME_DONE;
+        frame_move(d, FRAME_DONE);
         *msg = nothing;
         *error = d->frame_error;
         return 1;
-    case FRAME_SINGLE: d->state = FRAME_DONE; break;
+    case FRAME_SINGLE: frame_move(d, FRAME_DONE); break;
     case FRAME_BATCH: {
         bool ok = take_member(&d->left, &one);
         assert(ok); /* zn_decoder_begin() walked it; `assert` is never compiled out */
         if (d->left.at == d->left.end)
-            d->state = FRAME_DONE;
+            frame_move(d, FRAME_DONE);
         break;
     }
+    case FRAME_STATES: assert(false);
     }
     *error = decode(d, one, msg);
     return 1;

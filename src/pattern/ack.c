@@ -62,11 +62,11 @@ static void take_frame(void *arg, zmq_msg_t *frame)
 {
     struct zn_ack *a = arg;
     struct zn_ack_head head;
-    enum zn_pair_state state = zn_pair_frame(&a->pair, frame);
-    if (state == ZN_PAIR_MORE)
+    enum zn_pair_verdict verdict = zn_pair_frame(&a->pair, frame);
+    if (verdict == ZN_PAIR_MORE)
         return;
     bool well_formed = zn_ack_head_read(a->pair.head, a->pair.head_bytes, &head) &&
-                       state == (head.kind == ZN_ACK_BODY ? ZN_PAIR_BODY : ZN_PAIR_HEAD);
+                       verdict == (head.kind == ZN_ACK_BODY ? ZN_PAIR_BODY : ZN_PAIR_HEAD);
     int peer = well_formed ? zn_publish_peer_of(a->publish, head.nonce) : -1;
     if (peer < 0)
         count(a, ZN_COUNT_bad_ack);

@@ -76,7 +76,7 @@ bool zn_ack_head_read(const uint8_t *at, size_t n, struct zn_ack_head *head)
 
 /* ---- pairs ---- */
 
-enum zn_pair_state zn_pair_frame(struct zn_pair *p, zmq_msg_t *frame)
+enum zn_pair_verdict zn_pair_frame(struct zn_pair *p, zmq_msg_t *frame)
 {
     size_t n = zmq_msg_size(frame);
     if (p->frames < 3)

@@ -58,7 +58,7 @@ struct zn_pair {
     uint8_t head[ZN_HEAD_MAX]; /* cut to what a head may have */
 };
 
-enum zn_pair_state {
+enum zn_pair_verdict {
     ZN_PAIR_MORE, /* frames follow */
     ZN_PAIR_HEAD, /* it was one frame: the head */
     ZN_PAIR_BODY, /* it was two frames, and this one is the body */
@@ -66,6 +66,6 @@ enum zn_pair_state {
 };
 
 /* All zero is the beginning, and after anything but MORE the next message begins by itself. */
-enum zn_pair_state zn_pair_frame(struct zn_pair *p, zmq_msg_t *frame);
+enum zn_pair_verdict zn_pair_frame(struct zn_pair *p, zmq_msg_t *frame);
 
 #endif

@@ -23,7 +23,15 @@
 #include "base/limits.h"
 #include "zmqnet.h"
 
-enum job_state { JOB_FREE, JOB_ASKED, JOB_RUNNING, JOB_DONE };
+enum job_state { JOB_FREE, JOB_ASKED, JOB_RUNNING, JOB_DONE, JOB_STATES };
+
+#define TO(state) (1u << JOB_##state)
+static const unsigned moves[JOB_STATES] = {
+    [JOB_FREE] = TO(ASKED),
+    [JOB_ASKED] = TO(RUNNING) | TO(DONE), /* DONE: there is no thread */
+    [JOB_RUNNING] = TO(DONE),
+    [JOB_DONE] = TO(FREE) | TO(ASKED),
+};
 
 struct job {
     enum job_state state;
@@ -47,6 +55,13 @@ struct zn_resolver {
     struct job jobs[ZN_REPLICAS_MAX];
 };
 
+/* All of these need the mutex. */
+static void move(struct job *job, enum job_state to)
+{
+    assert(moves[job->state] & (1u << to));
+    job->state = to;
+}
+
 /* The oldest one: names that hang are asked again and again, and shall not pass those behind them. */
 static int find(const struct zn_resolver *r, enum job_state state)
 {
@@ -57,7 +72,7 @@ static int find(const struct zn_resolver *r, enum job_state state)
     return oldest;
 }
 
-/* Call with the mutex held; it is released. */
+/* The mutex is released. */
 static void drop(struct zn_resolver *r)
 {
     bool last = --r->refs == 0;
@@ -73,7 +88,7 @@ static void drop(struct zn_resolver *r)
 static void finish(struct zn_resolver *r, struct job *job, bool found)
 {
     job->found = found;
-    job->state = JOB_DONE;
+    move(job, JOB_DONE);
     uint64_t one = 1;
     ssize_t n = write(r->fd, &one, sizeof one);
     assert(n == sizeof one);
@@ -86,7 +101,7 @@ static void run(struct zn_resolver *r, struct job *job)
     char host[ZN_HOST_MAX + 1];
     memcpy(host, job->host, sizeof host);
     uint16_t port = job->port;
-    job->state = JOB_RUNNING;
+    move(job, JOB_RUNNING);
     r->asked_n--;
     pthread_mutex_unlock(&r->lock);
     struct zn_address address;
@@ -174,7 +189,7 @@ void zn_resolver_ask(struct zn_resolver *r, int peer, const char *host, uint16_t
     if (job->state == JOB_FREE || job->state == JOB_DONE) {
         memcpy(job->host, host, strlen(host) + 1);
         job->port = port;
-        job->state = JOB_ASKED;
+        move(job, JOB_ASKED);
         job->nth = r->asked_ever++;
         r->asked_n++;
         if (r->asked_n > r->idle && r->threads < ZN_RESOLVERS_MAX)
@@ -196,7 +211,7 @@ bool zn_resolver_take(struct zn_resolver *r, struct zn_resolved *out)
     if (i >= 0) {
         struct job *job = &r->jobs[i];
         *out = (struct zn_resolved){.peer = i, .found = job->found, .address = job->address};
-        job->state = JOB_FREE;
+        move(job, JOB_FREE);
     } else {
         uint64_t count;
         ssize_t n = read(r->fd, &count, sizeof count);

@@ -82,15 +82,15 @@ static void sockets_open(void)
     assert(rc == 0);
 }
 
-static enum zn_pair_state pair_frame(struct zn_pair *p)
+static enum zn_pair_verdict pair_frame(struct zn_pair *p)
 {
     zmq_msg_t frame;
     zmq_msg_init(&frame);
     int n = zmq_msg_recv(&frame, sockets[1], ZMQ_DONTWAIT);
     assert(n >= 0);
-    enum zn_pair_state state = zn_pair_frame(p, &frame);
+    enum zn_pair_verdict verdict = zn_pair_frame(p, &frame);
     zmq_msg_close(&frame);
-    return state;
+    return verdict;
 }
 
 static void pair(struct fuzz_in *in)
@@ -106,11 +106,11 @@ static void pair(struct fuzz_in *in)
             assert(sent == (int)f.bytes[i]);
         }
         for (size_t i = 0; i + 1 < f.n; i++) {
-            enum zn_pair_state more = pair_frame(&p);
+            enum zn_pair_verdict more = pair_frame(&p);
             assert(more == ZN_PAIR_MORE);
         }
-        enum zn_pair_state state = pair_frame(&p);
-        assert(state == (f.n == 1 ? ZN_PAIR_HEAD : f.n == 2 ? ZN_PAIR_BODY : ZN_PAIR_BAD));
+        enum zn_pair_verdict verdict = pair_frame(&p);
+        assert(verdict == (f.n == 1 ? ZN_PAIR_HEAD : f.n == 2 ? ZN_PAIR_BODY : ZN_PAIR_BAD));
         size_t kept = f.bytes[0] < ZN_HEAD_MAX ? f.bytes[0] : ZN_HEAD_MAX;
         assert(p.head_bytes == f.bytes[0] && memcmp(p.head, f.at[0], kept) == 0);
         frames_free(&f);
