@@ -42,18 +42,18 @@
 #define AWAITED_US (2 * ZN_HELLO_US)
 
 enum reader_state {
-    GONE,    /* neither a subscription nor its ack port is there */
-    AWAITED, /* its ack port is there; the timer tells that it does not subscribe */
-    HELD,    /* subscribed; the timer ends the back-off. Not set: the peer is not wanted yet */
+    GONE,     /* neither a subscription nor its ack port is there */
+    AWAITED,  /* its ack port is there; the timer tells that it does not subscribe */
+    UNWANTED, /* subscribed, before core wants the link */
+    HELD,     /* subscribed; the timer ends the back-off */
     UP,
     READER_STATES
 };
 
 #define TO(state) (1u << (state))
 static const unsigned allowed[READER_STATES] = {
-    [GONE] = TO(AWAITED) | TO(HELD) | TO(UP),
-    [AWAITED] = TO(GONE) | TO(HELD) | TO(UP),
-    [HELD] = TO(GONE) | TO(AWAITED) | TO(UP),
+    [GONE] = TO(AWAITED) | TO(UNWANTED) | TO(UP),   [AWAITED] = TO(GONE) | TO(UNWANTED) | TO(UP),
+    [UNWANTED] = TO(GONE) | TO(AWAITED) | TO(HELD), [HELD] = TO(GONE) | TO(AWAITED) | TO(UP),
     [UP] = TO(GONE) | TO(AWAITED) | TO(HELD),
 };
 
@@ -80,7 +80,7 @@ struct zn_publish {
     struct zn_blob *held;  /* not published yet, */
     uint64_t held_for;     /* and for whom. Bit i of a mask is peer i */
     uint64_t wanted;       /* core wants these links */
-    uint64_t subscribed;   /* HELD or UP */
+    uint64_t subscribed;   /* UNWANTED, HELD or UP */
     uint64_t begun;        /* something went out on the topic of this subscription, of late */
     uint64_t named_us;     /* when that was forgotten last */
     struct zn_heap timers; /* tag: the peer */
@@ -155,7 +155,7 @@ static void move(struct zn_publish *p, int peer, enum reader_state to)
     zn_timer_clear(&p->timers, &r->timer);
     if (to != UP)
         p->held_for &= ~bit(peer);
-    if (to == HELD || to == UP) {
+    if (to == UNWANTED || to == HELD || to == UP) {
         p->subscribed |= bit(peer);
         return;
     }
@@ -198,14 +198,14 @@ static void on_subscribed(struct zn_publish *p, int peer, uint64_t nonce)
         r->next = nonce;
         return;
     }
-    bool backs_off = r->state == HELD;
+    bool waits = r->state == UNWANTED || r->state == HELD;
     take_nonce(p, peer, nonce);
-    if (backs_off)
+    if (waits)
         return;
     if (p->wanted & bit(peer))
         come_up(p, peer);
     else
-        move(p, peer, HELD);
+        move(p, peer, UNWANTED);
 }
 
 /* Its subscription is over. */
@@ -351,10 +351,11 @@ void zn_publish_close(struct zn_publish **publish, int linger_ms)
 
 void zn_publish_want(struct zn_publish *p, int peer)
 {
-    bool waits = p->readers[peer].state == HELD && !(p->wanted & bit(peer));
     p->wanted |= bit(peer);
-    if (waits)
-        arm(p, peer, 0);
+    if (p->readers[peer].state != UNWANTED)
+        return;
+    move(p, peer, HELD);
+    arm(p, peer, 0);
 }
 
 void zn_publish_reset(struct zn_publish *p, int peer)
