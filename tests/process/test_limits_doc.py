@@ -20,6 +20,7 @@ ROWS = {
     "envelope, routing id and delimiter counted": "ZN_ENVELOPE_FRAMES_MAX, ZN_ENVELOPE_BYTES_MAX B",
     "messages of one batch that we send; bytes": "ZN_BATCH_MESSAGES_MAX, ZN_BATCH_BYTES_MAX B",
     "members of one batch that we take": "ZN_BATCH_MESSAGES_MAX",
+    "fields of one message that we take": "ZN_MESSAGE_FIELDS_MAX",
     "request table: open calls, and receipts kept for repeats": "ZN_CALLS_MAX",
     "its bodies and replies": "ZN_CALL_BYTES_MAX B",
     "dedup window: requests served, and stored answers": "ZN_SERVED_MAX",
