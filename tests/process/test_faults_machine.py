@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from support import patterns, wire
+from support import env, patterns, wire
 from support.ledger import STRICT, Auditor, check_prompt, check_told
 from support.load import MAJORITY, REST_S, Load
 from support.mesh import DOWN, Mesh
@@ -88,9 +88,9 @@ def test_an_overloaded_machine_makes_nobody_down():
 # ---- one of five stopped ----
 
 ROUND = 200 if FULL else 60  # broadcasts
-ROUNDS_LEAST = 24 if FULL else 2
-ROUNDS_SECONDS = 45  # at most, for each phase
-MORE_AT_MOST = 1.1 if STRICT else 1.2
+ROUNDS_LEAST = 24 if STRICT else 8 if FULL else 2
+ROUNDS_SECONDS = 60  # at most, for each phase
+MORE_AT_MOST = 1.1
 
 
 def majority_times(client):
@@ -128,11 +128,11 @@ class Turns:
         return stopped <= MORE_AT_MOST * healthy
 
     def until_as_fast(self, take):
-        """Until the figures are good: if anything waited for who is stopped they would never be, and
-        on a machine that does other things meanwhile they are in the end. The short form, beside
-        which other tests run, only asks for what no load excuses."""
-        end = time.monotonic() + ROUNDS_SECONDS
-        while len(self.rounds) < ROUNDS_LEAST or FULL and not self.is_as_fast():
+        """Asked strictly, until the figures are good: if anything waited for who is stopped they would
+        never be, and on a machine that does other things for a moment they are in the end. On one
+        that is busy for long they differ: of three answers the second one is later than of four."""
+        end = time.monotonic() + ROUNDS_SECONDS * env.SCALE
+        while len(self.rounds) < ROUNDS_LEAST or STRICT and not self.is_as_fast():
             assert time.monotonic() < end, [[f"{p99(times) * 1000:.2f} ms" for times in both]
                                             for both in self.rounds]
             take()
@@ -141,9 +141,7 @@ class Turns:
 
 
 @pytest.mark.limit(150 if FULL else 40)
-@pytest.mark.parametrize("pattern", [
-    pytest.param(pattern, marks=pytest.mark.alone if FULL else ())
-    for pattern in (patterns.PATTERNS if FULL else ["router"])])
+@pytest.mark.parametrize("pattern", patterns.PATTERNS if FULL else ["router"])
 def test_majority_is_as_fast_with_one_of_five_stopped(pattern):
     """From the moment on in which it is stopped: while it still seems well and is sent to, and when
     it is down."""
