@@ -3,7 +3,8 @@
 import os
 import subprocess
 
-import report
+import trials
+from systems import SIZES
 
 STYLE = {  # colour and point of each system, the same in every plot
     "router": ("#1f4e9c", 7), "reqrep": ("#c2571a", 5), "pubsub": ("#4a8f3c", 9),
@@ -51,7 +52,7 @@ def lines(results, name, xs, values):
         for place, x in enumerate(xs):
             v = values(system, x)
             bounds = (min(v.values()), max(v.values())) if v else (None, None)
-            rows.append([place, x, *map(cell, (report.median(v), *bounds))])
+            rows.append([place, x, *map(cell, (trials.median(v), *bounds))])
         if all(row[2] == "?" for row in rows):
             continue
         colour, point = STYLE[system]
@@ -81,8 +82,8 @@ def clients(results):
     for placement, title in titled:
         def values(system, n, placement=placement):
             where = "one" if n == 1 else placement
-            return results.rounds(system, report.key(n, placement=where), report.THROUGHPUT)
-        data, plot = lines(results, placement, report.CLIENTS, values)
+            return results.rounds(system, trials.key(n, placement=where), trials.THROUGHPUT)
+        data, plot = lines(results, placement, trials.CLIENTS, values)
         settings = titles(f"closed loop, 32 B, {title}", "clients", "broadcasts/s")
         charts.append((data, settings, plot))
     return many(1100, 380, charts)
@@ -90,7 +91,7 @@ def clients(results):
 
 def bars(results, name, groups, values):
     """A group of bars per entry of groups, a bar per system."""
-    rows = [[f'"{group}"', *(cell(report.median(values(system, group)))
+    rows = [[f'"{group}"', *(cell(trials.median(values(system, group)))
                              for system in results.systems)] for group in groups]
     parts = [f"${name} using {i + 2}:xtic(1) lc rgb '{STYLE[system][0]}' title '{system}'"
              for i, system in enumerate(results.systems)]
@@ -103,11 +104,11 @@ BARS = "set style data histogram\nset style histogram clustered gap 1\nset style
 def sizes(results):
     charts = []
     for inflight, title in ((1, "1 client, closed loop"),
-                            (report.PIPELINED, f"1 client, {report.PIPELINED} in flight")):
+                            (trials.PIPELINED, f"1 client, {trials.PIPELINED} in flight")):
         def values(system, size, inflight=inflight):
-            return results.rounds(system, report.key(1, inflight, report.SIZES[size]),
-                                  report.THROUGHPUT)
-        data, plot = bars(results, f"at{inflight}", report.SIZES, values)
+            return results.rounds(system, trials.key(1, inflight, SIZES[size]),
+                                  trials.THROUGHPUT)
+        data, plot = bars(results, f"at{inflight}", SIZES, values)
         charts.append((data, BARS + "set logscale y\nset yrange [*:*]\n" +
                        titles(title, "size", "broadcasts/s, logarithmic"), plot))
     return many(1100, 380, charts)
@@ -115,8 +116,8 @@ def sizes(results):
 
 def faults(results):
     def values(system, state):
-        return results.rounds(system, report.key(27, quorum="majority", state=state),
-                              report.THROUGHPUT)
+        return results.rounds(system, trials.key(27, quorum="majority", state=state),
+                              trials.THROUGHPUT)
     data, plot = bars(results, "faults", ("healthy", "killed", "stopped"), values)
     return head(800, 380) + data + BARS + titles("27 clients at one replica, quorum majority", "",
                                                  "broadcasts/s") + plot
@@ -125,10 +126,10 @@ def faults(results):
 def scale(results):
     def chart(name, title, y, value):
         data, plot = lines(results, name, results.scales,
-                           lambda system, n: results.scale(system, n, report.ONE, value))
+                           lambda system, n: results.scale(system, n, trials.ONE, value))
         return data, titles(title, "replicas", y), plot
     logarithmic = "set logscale y\nset yrange [*:*]\n"
-    charts = [chart("rate", "27 clients at one replica", "broadcasts/s", report.THROUGHPUT),
-              chart("cost", "CPU of all replicas", "us per broadcast", report.cpu_us_per_op)]
+    charts = [chart("rate", "27 clients at one replica", "broadcasts/s", trials.THROUGHPUT),
+              chart("cost", "CPU of all replicas", "us per broadcast", trials.cpu_us_per_op)]
     return many(1100, 380, [(data, logarithmic + settings, plot)
                             for data, settings, plot in charts])
