@@ -86,6 +86,7 @@
 /* Frames that a pipe takes: one that is full is one whose peer has stopped reading. */
 #define ZN_SOCKET_SEND_FRAMES 4096
 #define ZN_SOCKET_RECEIVE_FRAMES 1024
+#define ZN_RESOLVERS_MAX 4        /* threads: look-ups of names that go on at once */
 #define ZN_WATCH_EVENTS_MAX 65536 /* comings and goings on a port that the loop has not read */
 /* Subscriptions are short. What is longer costs a stranger the connection, and us no memory. */
 #define ZN_SUBSCRIPTION_BYTES_MAX 1024

@@ -9,9 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/limits.h"
 #include "pattern/address.h"
-
-#define ZN_RESOLVERS_MAX 4 /* threads: look-ups that go on at once */
 
 struct zn_resolver;
 

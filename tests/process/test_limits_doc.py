@@ -36,6 +36,7 @@ ROWS = {
     "frames read from one socket in one turn; time spent on them":
         "ZN_TURN_FRAMES_MAX, ZN_TURN_READ_US ms",
     "frames in libzmq for one connection": "ZN_SOCKET_SEND_FRAMES, ZN_SOCKET_RECEIVE_FRAMES",
+    "look-ups of names at once, each in a thread": "ZN_RESOLVERS_MAX",
     "comings and goings of connections that the loop has not counted": "ZN_WATCH_EVENTS_MAX",
     "subscription, in `pubsub`": "ZN_SUBSCRIPTION_BYTES_MAX B",
     "output of `serve` that nobody reads": "ZN_SPOOL_MAX B",
