@@ -82,7 +82,7 @@ static bool is_inside(const struct zn_gate *g, uint32_t fd)
 /* In network order; -1: it is no socket of the Internet. */
 static int local_port(int fd)
 {
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = {.ss_family = AF_UNSPEC};
     socklen_t bytes = sizeof at;
     if (getsockname(fd, (struct sockaddr *)&at, &bytes) != 0)
         return -1;
