@@ -226,7 +226,7 @@ static void a_killed_peer_is_lost_then_refused_and_comes_back(void **state)
         end_child(pid);
         uint64_t before_us = zn_clock_us();
         UNTIL(a.lost == life && a.failed > 0);
-        assert_true(zn_clock_us() - before_us < 500 * ZN_MS);
+        assert_true(zn_clock_us() - before_us < ZN_SECOND); /* heartbeats take 1.5 s */
         assert_int_equal(a.why, ZN_WHY_REFUSED);
         assert_int_equal(send_text(&a, 1, "x"), ZMQNET_ENEVERSENT);
         assert_int_equal(reply(&a, route, "x", 1), ZMQNET_ENEVERSENT);

@@ -33,7 +33,7 @@ static void a_refused_link_is_reported_and_comes_up_later(void **state)
     uint64_t before_us = zn_clock_us();
     pattern->want(a.c, 1);
     UNTIL(a.failed == 1);
-    assert_true(zn_clock_us() - before_us < 200 * ZN_MS);
+    assert_true(zn_clock_us() - before_us < ZN_SECOND);
     assert_int_equal(a.why, ZN_WHY_REFUSED);
     PASS_UNTIL(a.failed == 3);
     open_side(&b, peers, 1);
@@ -106,11 +106,10 @@ static void a_killed_peer_is_lost_then_refused(void **state)
     end_child(pid);
     uint64_t before_us = zn_clock_us();
     UNTIL(a.lost == 1);
+    assert_true(pattern->next_us(a.c) <= zn_clock_us()); /* it was good: the next try is at once */
     UNTIL(a.failed == 1);
-    uint64_t took_us = zn_clock_us() - before_us;
+    assert_true(zn_clock_us() - before_us < ZN_SECOND);
     assert_int_equal(a.why, ZN_WHY_REFUSED);
-    if (took_us > 200 * ZN_MS)
-        fail_msg("took %llu us", (unsigned long long)took_us);
     assert_int_equal(send_text(&a, 0, "x"), ZMQNET_ENEVERSENT);
     pid = spawn_child(peers);
     UNTIL(a.up == 2);
