@@ -5,8 +5,8 @@
  * in, sets out; one thread.
  *
  * A row told by others is older than one told by its replica itself. It counts only if it was told
- * after everyone who has lost that replica lost it: what a replica said before it was killed does not
- * make it alive. A link whose row is not known connects nothing.
+ * after everyone who misses that replica (down, lost, suspect) began to: what a replica said before it
+ * was killed does not make it alive. A link whose row is not known connects nothing.
  *
  * The largest set is searched for by branch and bound with a greedy colouring. That is exponential at
  * worst; it is cut short after STEPS_MAX steps, and `exact` then is false. Meshes with a few cuts, or
@@ -115,8 +115,8 @@ static bool is_outdated(const struct zn_matrix *m, size_t row)
 {
     for (size_t i = 0; i < m->n; i++) {
         const struct zn_matrix_cell *cell = &m->cells[i][row];
-        if (zn_matrix_has(m->answered, i) && cell->state == ZMQNET_DOWN &&
-            m->age_us[row] + CROSSED_US >= cell->since_us)
+        bool missed = cell->state != 0 && !zn_state_reaches(cell->state);
+        if (zn_matrix_has(m->answered, i) && missed && m->age_us[row] + CROSSED_US >= cell->since_us)
             return true;
     }
     return false;

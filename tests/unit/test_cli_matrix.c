@@ -400,6 +400,23 @@ static void what_was_told_before_a_death_is_no_news(void **state)
     }
 }
 
+/* Lost, refused, silent or only suspected: since then it reached nobody that is known. */
+static void no_loss_of_any_kind_is_older_than_what_counts(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {"sdc", "sdd", "sdq"};
+    for (size_t i = 0; i < 3; i++) {
+        open_mesh(3);
+        struct answer *alpha = answer_of(0, rows[i], 3000000);
+        told(0, 2, "uus", 3500000);
+        zn_matrix_answer(&mesh.m, 0, &alpha->status);
+        zn_matrix_judge(&mesh.m);
+        assert_false(zn_matrix_has(mesh.m.known, 2));
+        assert_int_equal(mesh.m.majority, 0);
+        close_mesh();
+    }
+}
+
 static void a_replica_that_is_reached_and_says_nothing(void **state)
 {
     (void)state;
@@ -593,6 +610,7 @@ int main(void)
         cmocka_unit_test(whole_means_that_all_answer),
         cmocka_unit_test(the_own_answer_and_then_the_youngest_counts),
         cmocka_unit_test(what_was_told_before_a_death_is_no_news),
+        cmocka_unit_test(no_loss_of_any_kind_is_older_than_what_counts),
         cmocka_unit_test(a_replica_that_is_reached_and_says_nothing),
         cmocka_unit_test(rows_are_read_by_name),
         cmocka_unit_test(the_set_is_the_largest),
