@@ -203,32 +203,50 @@ bool zn_matrix_lost(const struct zn_matrix *m, size_t i)
     return !zn_matrix_has(m->known, i);
 }
 
-/* The outsider that lacks the fewest links to the connected set, and the first of these links. */
+/* Of the links between a replica and those of `to`: which are known to be cut, either way. */
+static uint64_t cuts_between(const struct zn_matrix *m, size_t v, uint64_t to)
+{
+    uint64_t cuts = 0;
+    for (size_t u = 0; u < m->n; u++)
+        if (zn_matrix_has(to, u) && (zn_matrix_cut(m, u, v) || zn_matrix_cut(m, v, u)))
+            cuts |= bit(u);
+    return cuts;
+}
+
+static void mend_of(struct zn_matrix *m, size_t v, uint64_t lacks)
+{
+    uint64_t cuts = cuts_between(m, v, lacks);
+    size_t u = first_of(cuts != 0 ? cuts : lacks);
+    bool there = zn_matrix_cut(m, u, v), back = zn_matrix_cut(m, v, u);
+    m->mend = (struct zn_mend){
+        .kind = ZN_MEND_LINK,
+        .from = there || !back ? u : v,
+        .to = there || !back ? v : u,
+        .both = there && back,
+        .more = zn_matrix_count(lacks) - 1,
+    };
+    if (zn_matrix_lost(m, v))
+        m->mend.kind = ZN_MEND_REPLICA;
+    else if (cuts == 0)
+        m->mend.kind = ZN_MEND_SILENCE;
+}
+
+/* The outsider that lacks the fewest links to the connected set, and the first of these links that is
+ * known to be cut. Those of which nothing is known come last: they tell of themselves within seconds. */
 static void find_mend(struct zn_matrix *m, const struct search *s)
 {
-    size_t best = m->n, least = ZN_REPLICAS_MAX + 1;
+    size_t best = m->n, least = SIZE_MAX;
     for (size_t v = 0; v < m->n && m->connected != 0; v++) {
-        size_t lacks = zn_matrix_count(m->connected & ~s->mutual[v]);
-        if (!zn_matrix_has(m->connected, v) && lacks < least) {
-            least = lacks;
+        uint64_t lacks = m->connected & ~s->mutual[v];
+        bool sure = zn_matrix_lost(m, v) || cuts_between(m, v, lacks) != 0;
+        size_t cost = zn_matrix_count(lacks) + (sure ? 0 : ZN_REPLICAS_MAX);
+        if (!zn_matrix_has(m->connected, v) && cost < least) {
+            least = cost;
             best = v;
         }
     }
-    if (best == m->n)
-        return;
-    size_t u = first_of(m->connected & ~s->mutual[best]);
-    bool there = zn_matrix_cut(m, u, best), back = zn_matrix_cut(m, best, u);
-    m->mend = (struct zn_mend){
-        .kind = ZN_MEND_LINK,
-        .from = there || !back ? u : best,
-        .to = there || !back ? best : u,
-        .both = there && back,
-        .more = least - 1,
-    };
-    if (zn_matrix_lost(m, best))
-        m->mend.kind = ZN_MEND_REPLICA;
-    else if (!there && !back)
-        m->mend.kind = ZN_MEND_SILENCE;
+    if (best < m->n)
+        mend_of(m, best, m->connected & ~s->mutual[best]);
 }
 
 void zn_matrix_judge(struct zn_matrix *m)

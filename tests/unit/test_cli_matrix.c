@@ -272,6 +272,18 @@ static void the_outsider_that_lacks_least_is_mended_first(void **state)
     close_mesh();
 }
 
+/* A suspect link tells of itself within seconds; what is known to be cut is mended. */
+static void a_known_cut_is_mended_before_a_suspect_link(void **state)
+{
+    (void)state;
+    judge((const char *[]){"suq", "usd", "uds"});
+    mends(ZN_MEND_LINK, 1, 2, true, 1); /* the second of the links that charlie lacks */
+    close_mesh();
+    judge((const char *[]){"suuqu", "usuud", "uusuu", "uuusu", "uuuus"});
+    mends(ZN_MEND_LINK, 1, 4, false, 0); /* of the second replica that lacks one */
+    close_mesh();
+}
+
 /* ---- whose word counts ---- */
 
 static void a_replica_that_nobody_reaches(void **state)
@@ -433,7 +445,8 @@ static void a_replica_that_is_reached_and_says_nothing(void **state)
            "not known: whether charlie reaches bravo\n"
            "largest set in which all reach all: 2/3, alpha, bravo\n"
            "a majority, 2/3, is reached by alpha 3/3, bravo 2/3\n"
-           "look first: at charlie, of whose links not all are known\n");
+           "mend first: bravo -> charlie (connection refused, localhost:3266), "
+           "one of 2 links that keep a replica out of that set\n");
     close_mesh();
 }
 
@@ -604,6 +617,7 @@ int main(void)
         cmocka_unit_test(a_star_has_a_majority_in_its_hub),
         cmocka_unit_test(slow_and_suspect),
         cmocka_unit_test(the_outsider_that_lacks_least_is_mended_first),
+        cmocka_unit_test(a_known_cut_is_mended_before_a_suspect_link),
         cmocka_unit_test(a_replica_that_nobody_reaches),
         cmocka_unit_test(nobody_answers),
         cmocka_unit_test(one_answer_shows_the_cut_of_others),
