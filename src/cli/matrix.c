@@ -197,9 +197,11 @@ static void find_connected(struct zn_matrix *m, struct search *s)
 
 bool zn_matrix_lost(const struct zn_matrix *m, size_t i)
 {
-    for (size_t j = 0; j < m->n; j++)
-        if (zn_matrix_has(m->reaches[j], i))
+    for (size_t j = 0; j < m->n; j++) {
+        bool suspect = zn_matrix_has(m->known, j) && m->cells[j][i].state == ZMQNET_SUSPECT;
+        if (suspect || zn_matrix_has(m->reaches[j], i))
             return false;
+    }
     return !zn_matrix_has(m->known, i);
 }
 

@@ -63,7 +63,7 @@ uint64_t zn_matrix_all(const struct zn_matrix *m);
 size_t zn_matrix_count(uint64_t set);
 /* Known, and it does not reach it. */
 bool zn_matrix_cut(const struct zn_matrix *m, size_t from, size_t to);
-/* Its row is not known, and nobody whose row is known reaches it. */
+/* Its row is not known, and nobody whose row is known reaches it or may still reach it (suspect). */
 bool zn_matrix_lost(const struct zn_matrix *m, size_t i);
 /* All reach all, each said so itself. */
 bool zn_matrix_whole(const struct zn_matrix *m);

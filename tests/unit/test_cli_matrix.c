@@ -429,6 +429,26 @@ static void no_loss_of_any_kind_is_older_than_what_counts(void **state)
     }
 }
 
+/* Silent for a second: neither reached nor lost. */
+static void who_is_suspect_is_not_lost(void **state)
+{
+    (void)state;
+    open_mesh(3);
+    answered(0, "suq");
+    answered(1, "usq");
+    zn_matrix_judge(&mesh.m);
+    prints("  from     alpha  bravo  charlie\n"
+           "  alpha    -      up     suspect\n"
+           "  bravo    up     -      suspect\n"
+           "  charlie  ?      ?      -\n"
+           "not known: whom charlie reaches\n"
+           "largest set in which all reach all: 2/3, alpha, bravo\n"
+           "a majority, 2/3, is reached by alpha 2/3, bravo 2/3\n"
+           "look first: at charlie, of whose links not all are known\n");
+    mends(ZN_MEND_SILENCE, 0, 2, false, 1);
+    close_mesh();
+}
+
 static void a_replica_that_is_reached_and_says_nothing(void **state)
 {
     (void)state;
@@ -625,6 +645,7 @@ int main(void)
         cmocka_unit_test(the_own_answer_and_then_the_youngest_counts),
         cmocka_unit_test(what_was_told_before_a_death_is_no_news),
         cmocka_unit_test(no_loss_of_any_kind_is_older_than_what_counts),
+        cmocka_unit_test(who_is_suspect_is_not_lost),
         cmocka_unit_test(a_replica_that_is_reached_and_says_nothing),
         cmocka_unit_test(rows_are_read_by_name),
         cmocka_unit_test(the_set_is_the_largest),
