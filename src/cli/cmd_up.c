@@ -6,13 +6,13 @@
  * the parent), each in a process group of its own so that Ctrl-C reaches only the parent, and told
  * by the kernel to end if the parent dies. Their standard output and error are pipes; lines get the
  * name in front, JSON lines do not, they hold it. While our reader is slow the pipes are not read:
- * then the children drop lines, not we.
+ * then the children drop lines, not we. What a dead child left in them is kept for the reader.
  *
  * Good path: all ready, SIGINT or SIGTERM, each child ends by itself, exit 0. A child that dies is
  * told and, with --restart, started again at most once a second, unless it ended with 2: wrong use
  * would be wrong again. One that died and stays so makes the exit code 1, and when none is left that
- * is the end. A child that does not end within three seconds, or at a second signal, is killed, which
- * is a failure too.
+ * is the end. A child that crashes or fails when told to stop is a failure too, and so is one that has
+ * to be killed because it does not end within three seconds, or at a second signal.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -115,14 +115,12 @@ static void end_stream(struct stream *from, struct zn_spool *to)
     from->fd = -1;
 }
 
-/* Read at most one buffer of what is there, unless our own reader is behind: then the pipe keeps
- * it. Returns whether anything was read. */
+/* Read at most one buffer of what is there. Returns whether anything was read. */
 static bool pass_on(struct up *u, struct child *c, struct stream *from, struct zn_spool *to)
 {
     char chunk[65536];
     struct zn_text lines = {0};
-    zn_spool_flush(to);
-    if (from->fd < 0 || zn_spool_pending(to))
+    if (from->fd < 0)
         return false;
     ssize_t n = read(from->fd, chunk, sizeof chunk);
     if (n > 0)
@@ -138,6 +136,15 @@ static bool pass_on(struct up *u, struct child *c, struct stream *from, struct z
     return n > 0;
 }
 
+/* Unless our own reader is behind: then the pipe keeps it. */
+static void pass_on_in_time(struct up *u, struct child *c, struct stream *from, struct zn_spool *to)
+{
+    zn_spool_flush(to);
+    if (!zn_spool_pending(to))
+        pass_on(u, c, from, to);
+}
+
+/* What a dead child left in its pipes, whoever is behind: it is no more than they hold. */
 static void drain(struct up *u, struct child *c)
 {
     while (pass_on(u, c, &c->out, &u->out))
@@ -273,8 +280,6 @@ static void restart_due(struct up *u)
 
 static void tell_end(struct up *u, const struct child *c, int status)
 {
-    if (u->kill_us != 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return;
     if (WIFSIGNALED(status))
         say(u, "%s ended: killed by signal %d", c->name, WTERMSIG(status));
     else
@@ -289,6 +294,12 @@ static size_t running(const struct up *u)
     return n;
 }
 
+/* One that was told to stop before it could listen to signals ends by ours; it had nothing open. */
+static bool has_obeyed(int status)
+{
+    return WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGTERM;
+}
+
 static void reap(struct up *u)
 {
     int status;
@@ -299,9 +310,13 @@ static void reap(struct up *u)
         c->pid = 0;
         c->ready = false;
         drain(u, c);
-        tell_end(u, c, status);
-        if (u->kill_us != 0)
+        if (u->kill_us != 0 && has_obeyed(status))
             continue;
+        tell_end(u, c, status);
+        if (u->kill_us != 0) {
+            u->code = u->code == 0 ? ZN_EXIT_FAILED : u->code;
+            continue;
+        }
         say(u, "%zu/%zu replicas are running", running(u), u->n);
         if (WIFEXITED(status) && WEXITSTATUS(status) == ZN_EXIT_USAGE)
             u->code = ZN_EXIT_FAILED;
@@ -387,9 +402,9 @@ static void turn(struct up *u)
     for (size_t i = 0; i < u->n; i++) {
         struct child *c = &u->children[i];
         if (fds[3 + 2 * i].revents != 0)
-            pass_on(u, c, &c->out, &u->out);
+            pass_on_in_time(u, c, &c->out, &u->out);
         if (fds[4 + 2 * i].revents != 0)
-            pass_on(u, c, &c->err, &u->err);
+            pass_on_in_time(u, c, &c->err, &u->err);
     }
     if (fds[0].revents != 0)
         on_signal(u);
@@ -399,8 +414,6 @@ static void turn(struct up *u)
         zn_spool_hang_up(&u->err);
     restart_due(u);
     if (u->kill_us != 0 && zn_clock_us() >= u->kill_us) {
-        if (u->code == 0 && running(u) > 0)
-            u->code = ZN_EXIT_FAILED;
         signal_children(u, SIGKILL);
         u->kill_us = UINT64_MAX;
     }
@@ -480,8 +493,6 @@ int zn_cmd_up(const struct zn_options *o)
     }
     if (u.out.error == 0)
         run(&u);
-    for (size_t i = 0; i < u.n; i++)
-        drain(&u, &u.children[i]);
     zn_spool_close(&u.out, LINGER_MS);
     zn_spool_tell_dropped(&u.out, &u.err, "up", true);
     zn_spool_close(&u.err, LINGER_MS);

@@ -72,11 +72,20 @@ static bool reserve(struct zn_spool *s, size_t n)
     return true;
 }
 
+static uint64_t lines_in(const char *bytes, size_t n)
+{
+    uint64_t lines = 0;
+    for (size_t i = 0; i < n; i++)
+        lines += bytes[i] == '\n';
+    return lines;
+}
+
 void zn_spool_put(struct zn_spool *s, struct zn_text *line)
 {
     bool fits = s->n == 0 || s->n + line->n <= ZN_SPOOL_MAX;
     if (line->failed || s->error != 0 || !fits || !reserve(s, line->n)) {
-        s->dropped++;
+        uint64_t lines = lines_in(line->bytes, line->failed ? 0 : line->n);
+        s->dropped += lines > 0 ? lines : 1;
     } else if (line->n > 0) {
         memcpy(s->bytes + s->start + s->n, line->bytes, line->n);
         s->n += line->n;
@@ -184,8 +193,8 @@ void zn_spool_close(struct zn_spool *s, unsigned linger_ms)
     uint64_t now = zn_clock_us();
     linger(s, now + 1000ull * linger_ms, false);
     linger(s, now + 1000ull * LINE_LINGER_MS, true);
-    for (size_t i = 0; i < s->n; i++)
-        s->dropped += s->bytes[s->start + i] == '\n';
+    if (s->n > 0)
+        s->dropped += lines_in(s->bytes + s->start, s->n);
     if (s->own_fd)
         close(s->fd);
     free(s->bytes);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`up`: the whole mesh as children of one process."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import pytest
 
 from support import env
 from support.mesh import Mesh
-from support.proc import children, run
+from support.proc import Lines, children, run
 from support.wait import wait_until
 
 
@@ -154,6 +155,45 @@ def test_child_that_had_to_be_killed_is_a_failure():
         up.signal(signal.SIGTERM)
         assert up.wait() == 1
         assert up.err.matching("^zmqnet: charlie ended: killed by signal 9$")
+
+
+def test_child_that_crashes_while_stopping_is_a_failure():
+    with Mesh(run=0) as mesh:
+        up = start_up(mesh)
+        charlie, others = child_of(up, "charlie"), children(up.pid)
+        others.remove(charlie)
+        os.kill(charlie, signal.SIGSTOP)
+        up.signal(signal.SIGTERM)
+        wait_until(lambda: all(is_gone(pid) for pid in others), 2, "the others have ended")
+        os.kill(charlie, signal.SIGABRT)
+        os.kill(charlie, signal.SIGCONT)
+        assert up.wait() == 1
+        assert up.err.matching("^zmqnet: charlie ended: killed by signal 6$")
+
+
+def test_last_lines_of_a_killed_child_while_nobody_reads():
+    """They are kept for the reader, and do not keep the child from being started again."""
+    messages = [f"message {i:04}" + "." * 1000 for i in range(20)]
+    with Mesh(run=0) as mesh:
+        read, write = os.pipe()
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+        with open(write, "wb") as out:
+            up = mesh.spawn_zmqnet("up", "--restart", stdout=out)
+        with open(read, "r", encoding="utf-8") as lines:
+            wait_until(lambda: up.err.matching("3/3 replicas ready"), 5, "all are ready")
+            mesh.wait_up("bravo", mesh.names)
+            for message in messages:
+                assert mesh.send(message).code == 0
+            mesh.view("charlie")  # an answer in a later turn: what was delivered has been written
+            os.kill(child_of(up, "charlie"), signal.SIGKILL)
+            linked = prefixed("charlie", ".* peer.up peer=bravo")
+            wait_until(lambda: len(up.err.matching(linked)) == 2, 5, "charlie is there again")
+            reader = Lines(lines.buffer)
+            up.signal(signal.SIGTERM)
+            assert up.wait() == 0
+            reader.finish()
+        said = reader.matching(prefixed("charlie", "deliver "))
+        assert [line.split(" ", 5)[-1] for line in said] == messages
 
 
 def test_wrong_use_is_not_restarted():

@@ -117,6 +117,9 @@ static void large_line(void **state)
     assert_int_equal(s.n, 2 * ZN_SPOOL_MAX);
     put_line(&s, 1);
     assert_int_equal(s.dropped, 1);
+    zn_text_add(&line, "one\ntwo\nthree\n");
+    zn_spool_put(&s, &line);
+    assert_int_equal(s.dropped, 4);
     zn_spool_close(&s, 0);
     test_free(big);
     close(fds[0]);
