@@ -439,7 +439,7 @@ static int echo(zmqnet_node *node, const struct zmqnet_message *message, void *a
 static void ask_often(zmqnet_node *node, zmqnet_receipt *receipt, void *arg)
 {
     static char body[1000];
-    const struct zmqnet_call patient = {.timeout_ms = 4000, .attempts = 1};
+    const struct zmqnet_call patient = {.timeout_ms = 15000, .attempts = 1};
     (void)arg;
     zmqnet_receipt_free(&receipt);
     for (int i = 0; i < 1000; i++) {
@@ -474,7 +474,7 @@ static void test_full_batches_of_a_small_limit(void **state)
 static void test_large_replies_together(void **state)
 {
     (void)state;
-    const struct zmqnet_call patient = {.timeout_ms = 4000, .attempts = 1};
+    const struct zmqnet_call patient = {.timeout_ms = 15000, .attempts = 1};
     on_message(BRAVO, answer_large);
     for (int i = 0; i < 4; i++)
         assert_int_equal(

@@ -69,7 +69,7 @@ static void test_client_large_receipt(void **state)
 {
     (void)state;
     zmqnet_receipt *r = NULL;
-    const struct zmqnet_call patient = {.timeout_ms = 4000, .attempts = 1};
+    const struct zmqnet_call patient = {.timeout_ms = 15000, .attempts = 1};
     client_start("alpha");
     on_message_all(answer_large);
     assert_int_equal(zmqnet_broadcast(outsider.node, "x", 1, &patient, &r), 0);
