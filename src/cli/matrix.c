@@ -229,19 +229,26 @@ static void mend_of(struct zn_matrix *m, size_t v, uint64_t lacks)
     };
     if (zn_matrix_lost(m, v))
         m->mend.kind = ZN_MEND_REPLICA;
-    else if (cuts == 0)
+    else if (cuts == 0 || !zn_matrix_has(m->known, v))
         m->mend.kind = ZN_MEND_SILENCE;
 }
 
-/* The outsider that lacks the fewest links to the connected set, and the first of these links that is
- * known to be cut. Those of which nothing is known come last: they tell of themselves within seconds. */
+/* Is it known what is wrong with its links? Of one that says nothing and that some may still reach it
+ * is not: a cut that is known may be all of them, as soon as the others notice. */
+static bool is_sure(const struct zn_matrix *m, size_t v, uint64_t lacks)
+{
+    bool cut = zn_matrix_has(m->known, v) && cuts_between(m, v, lacks) != 0;
+    return cut || zn_matrix_lost(m, v);
+}
+
+/* The outsider that lacks the fewest links to the connected set, and the first of these links that
+ * is known to be cut. Those of which that is not sure come last: they tell within seconds. */
 static void find_mend(struct zn_matrix *m, const struct search *s)
 {
     size_t best = m->n, least = SIZE_MAX;
     for (size_t v = 0; v < m->n && m->connected != 0; v++) {
         uint64_t lacks = m->connected & ~s->mutual[v];
-        bool sure = zn_matrix_lost(m, v) || cuts_between(m, v, lacks) != 0;
-        size_t cost = zn_matrix_count(lacks) + (sure ? 0 : ZN_REPLICAS_MAX);
+        size_t cost = zn_matrix_count(lacks) + (is_sure(m, v, lacks) ? 0 : ZN_REPLICAS_MAX);
         if (!zn_matrix_has(m->connected, v) && cost < least) {
             least = cost;
             best = v;
