@@ -402,7 +402,7 @@ void zn_reach_tell(struct zn_mesh *m, struct zn_msg *msg);
 /* A message of a peer, on its own connection, may hold its row. */
 void zn_reach_hear(struct zn_mesh *m, int peer, const struct zn_msg *msg);
 /* Write what is known of others into m->view_rows. Returns of how many. */
-size_t zn_reach_view(struct zn_mesh *m);
+size_t zn_reach_view(struct zn_mesh *m, uint64_t now_us);
 
 /* original.c */
 /* A message without a kind on our link. */

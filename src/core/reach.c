@@ -73,13 +73,13 @@ void zn_reach_hear(struct zn_mesh *m, int peer, const struct zn_msg *msg)
         h->links[m->peer_file->sorted[i]] = msg->links[i];
 }
 
-size_t zn_reach_view(struct zn_mesh *m)
+size_t zn_reach_view(struct zn_mesh *m, uint64_t now_us)
 {
     uint64_t keep_us = 2 * zn_peer_idle_us(m) + ZN_REACH_US;
     size_t n = 0;
     for (int p = 0; p < (int)m->n; p++) {
         const struct zn_heard *h = &m->heard[p];
-        uint64_t age_us = m->now_us - h->at_us;
+        uint64_t age_us = now_us - h->at_us;
         if (h->at_us == 0 || age_us > keep_us)
             continue;
         m->view_rows[n++] = (struct zmqnet_heard){m->peers[p].name, age_us, h->links};

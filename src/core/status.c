@@ -42,14 +42,14 @@ void zn_count_bad(struct zn_mesh *m, enum zn_counter c, int peer)
     m->noted_us[c] = m->now_us;
 }
 
-static struct zmqnet_peer_status peer_view(const struct zn_mesh *m, int peer)
+static struct zmqnet_peer_status peer_view(const struct zn_mesh *m, int peer, uint64_t now_us)
 {
     const struct zn_peer *p = &m->peers[peer];
     return (struct zmqnet_peer_status){
         .name = p->name,
         .endpoint = m->peer_file->replicas[peer].endpoint,
         .state = p->state,
-        .since_us = m->now_us - p->since_us,
+        .since_us = now_us - p->since_us,
         .cause = zn_peer_cause(m, peer, p->why),
         .rtt_us = p->rtt.smooth_us,
         .queue_messages = p->queue.n,
@@ -66,24 +66,26 @@ static struct zmqnet_peer_status peer_view(const struct zn_mesh *m, int peer)
     };
 }
 
+/* Looking is no step: the clock of the mesh stays, since the next step tells by it how late our own
+ * loop was. */
 const zmqnet_status *zn_mesh_status(struct zn_mesh *m, uint64_t now_us)
 {
-    if (now_us > m->now_us)
-        m->now_us = now_us;
+    if (now_us < m->now_us)
+        now_us = m->now_us;
     for (int p = 0; p < (int)m->n; p++)
-        m->view_peers[p] = peer_view(m, p);
+        m->view_peers[p] = peer_view(m, p, now_us);
     for (enum zn_counter c = 0; c < ZN_COUNTERS_N; c++)
         m->view_counters[c] = (struct zmqnet_counter){zn_counter_name(c), m->counters[c]};
     m->view = (zmqnet_status){
         .name = m->self_name,
         .pattern = m->pattern,
         .life = m->life,
-        .uptime_us = m->now_us - m->opened_us,
+        .uptime_us = now_us - m->opened_us,
         .peers_n = m->n,
         .peers = m->view_peers,
         .counters_n = ZN_COUNTERS_N,
         .counters = m->view_counters,
-        .rows_n = zn_reach_view(m),
+        .rows_n = zn_reach_view(m, now_us),
         .rows = m->view_rows,
     };
     return &m->view;

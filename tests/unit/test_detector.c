@@ -433,6 +433,22 @@ static void our_own_stall_is_not_measured(void **state)
     drive_close(&d);
 }
 
+/* A thread that asks for the status gets its turn before the timers do. */
+static void a_look_at_the_status_forgives_nothing_less(void **state)
+{
+    (void)state;
+    struct driver *d = two_open();
+    answers(d, 20, USUAL_US);
+    next_ping(d);
+    uint64_t opened_us = d->now_us - zn_mesh_status(d->m, d->now_us)->uptime_us;
+    d->now_us += 3 * ZN_SECOND;
+    assert_int_equal(zn_mesh_status(d->m, d->now_us)->uptime_us, d->now_us - opened_us);
+    drive_tick(d);
+    assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
+    assert_int_equal(d->m->counters[ZN_COUNT_loop_late], 1);
+    drive_close(&d);
+}
+
 /* ---- what it means for requests ---- */
 
 static void make(struct driver *d, enum zmqnet_state state)
@@ -611,6 +627,7 @@ int main(void)
         cmocka_unit_test(an_overloaded_machine_accuses_nobody),
         cmocka_unit_test(an_overloaded_machine_sees_who_is_dead),
         cmocka_unit_test(our_own_stall_is_not_measured),
+        cmocka_unit_test(a_look_at_the_status_forgives_nothing_less),
         cmocka_unit_test(only_down_changes_what_becomes_of_a_request),
         cmocka_unit_test(the_last_look_counts_who_is_suspect),
         cmocka_unit_test(a_client_takes_one_that_is_up),
