@@ -13,12 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/matrix_show.h"
 #include "cli/output.h"
 #include "cli/views.h"
 
 #define ASK_MS 1000
+/* Who waited longer than this for some asks the others again, and gives them as long. */
+#define FRESH_MS 250
 
 /* ---- one view ----------------------------------------------------------------------------- */
 
@@ -261,7 +264,10 @@ int zn_cmd_status(const struct zn_options *o)
     struct zn_views v;
     int rc = zn_views_open(&v, o);
     if (rc == 0) {
+        uint64_t asked_us = zn_clock_us();
         zn_views_ask(&v, ASK_MS);
+        if (v.signal == 0 && zn_clock_us() - asked_us > 1000 * FRESH_MS)
+            zn_views_refresh(&v, FRESH_MS);
         int signal = v.signal != 0 ? v.signal : zn_session_wait_signal(0);
         rc = o->name != NULL ? status_of_one(&v) : status_of_all(&v);
         if (signal != 0)

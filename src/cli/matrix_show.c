@@ -260,6 +260,12 @@ static void put_connected(const struct zn_matrix *m, struct zn_text *out)
         zn_text_add(out, ", ");
         put_set(m, m->connected, out);
     }
+    uint64_t told = m->connected & ~m->answered;
+    if (told != 0) {
+        zn_text_add(out, "; ");
+        put_names(m, told, out);
+        zn_text_printf(out, " by what %s told last", zn_matrix_count(told) == 1 ? "it" : "they");
+    }
     zn_text_add(out, "\n");
 }
 

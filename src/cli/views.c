@@ -7,6 +7,7 @@
  * known to be down is not waited for; its cause is the answer. zmqnet_status_get() blocks, so each
  * question has a thread, which owns its view until it is joined: a stopped replica does not delay
  * the others. At the timeout what is left is asked with the least patience, which gives its cause.
+ * What the others said is as old as that wait by then: zn_views_refresh() asks them again.
  */
 #include "cli/views.h"
 
@@ -130,17 +131,41 @@ void zn_views_ask(struct zn_views *v, uint32_t timeout_ms)
     uint64_t end_us = zn_clock_us() + 1000ull * timeout_ms;
     for (size_t i = 0; i < v->n; i++) {
         zmqnet_status_free(&v->views[i].status);
-        v->views[i].asked = v->views[i].threaded = false;
+        v->views[i].asked = v->views[i].threaded = v->views[i].late = false;
     }
     while (!look(v, end_us) && zn_clock_us() < end_us && v->signal == 0)
         v->signal = zn_session_wait_signal(LOOK_MS);
-    for (size_t i = 0; i < v->n; i++)
-        if (!v->views[i].asked)
+    for (size_t i = 0; i < v->n; i++) {
+        v->views[i].late = !v->views[i].asked;
+        if (v->views[i].late)
             start_asking(&v->views[i], 0);
+    }
     for (size_t i = 0; i < v->n; i++)
         if (v->views[i].threaded)
             pthread_join(v->views[i].thread, NULL);
     look_at_files(v);
+}
+
+void zn_views_refresh(struct zn_views *v, uint32_t timeout_ms)
+{
+    uint64_t end_us = zn_clock_us() + 1000ull * timeout_ms;
+    struct zn_view *again = calloc(v->n, sizeof *again);
+    for (size_t i = 0; i < v->n && again != NULL; i++) {
+        if (v->views[i].status == NULL)
+            continue;
+        again[i] = v->views[i];
+        again[i].status = NULL;
+        start_asking(&again[i], end_us);
+    }
+    for (size_t i = 0; i < v->n && again != NULL; i++) {
+        if (again[i].asked && again[i].threaded)
+            pthread_join(again[i].thread, NULL);
+        if (again[i].status == NULL)
+            continue;
+        zmqnet_status_free(&v->views[i].status);
+        v->views[i].status = again[i].status;
+    }
+    free(again);
 }
 
 void zn_views_close(struct zn_views *v)
@@ -176,5 +201,5 @@ const char *zn_view_state(const struct zn_view *view)
 {
     if (view->code == 0)
         return "up";
-    return view->code == ZMQNET_EUNKNOWN ? "unknown" : "down";
+    return view->code == ZMQNET_EUNKNOWN || view->late ? "unknown" : "down";
 }

@@ -17,6 +17,7 @@ struct zn_view {
     bool differs;          /* its peers file is not the same as ours */
     uint32_t timeout_ms;
     bool asked;    /* in this round: answered, being asked, or known to be down */
+    bool late;     /* not linked in time, and not known to be down */
     bool threaded; /* a thread is asking */
     pthread_t thread;
 };
@@ -37,6 +38,8 @@ int zn_views_open(struct zn_views *v, const struct zn_options *o);
 /* Ask each at once; returns when each has answered or is known to be down, or after timeout_ms. A
  * signal ends it early. */
 void zn_views_ask(struct zn_views *v, uint32_t timeout_ms);
+/* Ask those again that answered. Who does not answer now stays as it was. */
+void zn_views_refresh(struct zn_views *v, uint32_t timeout_ms);
 void zn_views_close(struct zn_views *v);
 
 /* How many replicas this one sees up, itself counted; 0 if it did not answer. One that is slow counts,

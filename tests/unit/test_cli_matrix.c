@@ -343,7 +343,8 @@ static void one_answer_shows_the_cut_of_others(void **state)
            "  bravo    up     -      up  told 500.0 ms ago\n"
            "  charlie  up     up     -\n"
            "alpha cannot reach bravo (connection refused, localhost:3265); bravo reaches alpha\n"
-           "largest set in which all reach all: 2/3, alpha, charlie\n"
+           "largest set in which all reach all: 2/3, alpha, charlie; "
+           "alpha by what it told last\n"
            "a majority, 2/3, is reached by all\n"
            "mend first: alpha -> bravo (connection refused, localhost:3265)\n");
     assert_false(zn_matrix_whole(&mesh.m));
@@ -362,6 +363,8 @@ static void whole_means_that_all_answer(void **state)
     zn_matrix_judge(&mesh.m);
     assert_int_equal(mesh.m.connected, 7);
     assert_false(zn_matrix_whole(&mesh.m));
+    zn_matrix_text(&mesh.m, mesh.peers, &mesh.out);
+    assert_non_null(strstr(mesh.out.bytes, ": 3/3; bravo, charlie by what they told last\n"));
     mends(ZN_MEND_NOTHING, 0, 0, false, 0);
     close_mesh();
 }
