@@ -268,10 +268,12 @@ void zn_session_cause(const zmqnet_peers *peers, const char *name, const char *c
     zn_session_address(zmqnet_peers_get(peers, (size_t)i), out);
 }
 
-/* Does something hold the port that does not speak, or not yet? */
+/* Nothing comes from there, and nothing refuses: a stopped process takes connections too, and behind
+ * a firewall that drops packets it looks the same. */
 static bool is_mute(const char *cause)
 {
-    return strcmp(cause, "not connected yet") == 0 || strstr(cause, "handshake") != NULL;
+    return strcmp(cause, "not connected yet") == 0 || strcmp(cause, "silent") == 0 ||
+           strstr(cause, "handshake") != NULL;
 }
 
 void zn_session_remedy(const zmqnet_peers *peers, const char *name, const char *cause,
@@ -286,10 +288,13 @@ void zn_session_remedy(const zmqnet_peers *peers, const char *name, const char *
         snprintf(out, ZN_REMEDY_MAX, "start it with zmqnet serve -n %s", name);
     else if (strstr(cause, "resolve") != NULL)
         snprintf(out, ZN_REMEDY_MAX, "check the address in the peers file");
+    else if (strstr(cause, "peers file") != NULL)
+        snprintf(out, ZN_REMEDY_MAX, "give all replicas the same peers file");
     else if (is_mute(cause) && where.n > 0 && !where.failed)
-        snprintf(out, ZN_REMEDY_MAX,
-                 "something holds %s but does not answer: is it stopped (kill -CONT), or another "
-                 "program (ss -ltnp)?",
-                 where.bytes);
+        snprintf(
+            out, ZN_REMEDY_MAX,
+            "nothing answers at %s: is it stopped (kill -CONT), another program (ss -ltnp), or "
+            "cut off (a firewall)?",
+            where.bytes);
     zn_text_free(&where);
 }

@@ -160,7 +160,9 @@ static void request_names_the_failing_replica(void **state)
         const char *why, *hint;
     } causes[] = {
         {"connection refused", "start it with zmqnet serve -n charlie"},
-        {"not connected yet", "something holds localhost:3266"},
+        {"not connected yet", "nothing answers at localhost:3266"},
+        {"silent", "kill -CONT"},
+        {"its peers file does not have us, or ours not it", "the same peers file"},
         {"no ZeroMQ handshake", "kill -CONT"},
         {"the host cannot be resolved", "check the address in the peers file"},
     };
