@@ -61,7 +61,10 @@ static void row_begin(struct zn_matrix *m, size_t row, uint64_t age_us)
     m->known |= bit(row);
     m->age_us[row] = age_us;
     for (size_t i = 0; i < m->n; i++)
-        m->cells[row][i] = (struct zn_matrix_cell){0, "", UINT64_MAX};
+        m->cells[row][i] =
+            (struct zn_matrix_cell){.cause = i != row ? "not in the peers file there" : "",
+                                    .since_us = UINT64_MAX,
+                                    .absent = i != row};
 }
 
 static void row_answered(struct zn_matrix *m, size_t row, const zmqnet_status *s,
@@ -71,8 +74,9 @@ static void row_answered(struct zn_matrix *m, size_t row, const zmqnet_status *s
     m->answered |= bit(row);
     for (size_t i = 0; i < s->peers_n; i++)
         if (columns[i] < m->n)
-            m->cells[row][columns[i]] =
-                (struct zn_matrix_cell){s->peers[i].state, s->peers[i].cause, s->peers[i].since_us};
+            m->cells[row][columns[i]] = (struct zn_matrix_cell){.state = s->peers[i].state,
+                                                                .cause = s->peers[i].cause,
+                                                                .since_us = s->peers[i].since_us};
 }
 
 static void row_told(struct zn_matrix *m, size_t row, const zmqnet_status *s,
@@ -82,8 +86,9 @@ static void row_told(struct zn_matrix *m, size_t row, const zmqnet_status *s,
     for (size_t i = 0; i < s->peers_n; i++)
         if (columns[i] < m->n)
             m->cells[row][columns[i]] =
-                (struct zn_matrix_cell){(enum zmqnet_state)heard->links[i].state,
-                                        zmqnet_cause_text(heard->links[i].cause), UINT64_MAX};
+                (struct zn_matrix_cell){.state = (enum zmqnet_state)heard->links[i].state,
+                                        .cause = zmqnet_cause_text(heard->links[i].cause),
+                                        .since_us = UINT64_MAX};
 }
 
 void zn_matrix_answer(struct zn_matrix *m, size_t at, const zmqnet_status *s)
@@ -106,8 +111,8 @@ void zn_matrix_answer(struct zn_matrix *m, size_t at, const zmqnet_status *s)
 
 bool zn_matrix_cut(const struct zn_matrix *m, size_t from, size_t to)
 {
-    enum zmqnet_state state = m->cells[from][to].state;
-    bool cut = state == ZMQNET_DOWN || state == ZMQNET_CONNECTING;
+    const struct zn_matrix_cell *cell = &m->cells[from][to];
+    bool cut = cell->state == ZMQNET_DOWN || cell->state == ZMQNET_CONNECTING || cell->absent;
     return zn_matrix_has(m->known, from) && cut;
 }
 

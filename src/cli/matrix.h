@@ -16,6 +16,7 @@ struct zn_matrix_cell {
     enum zmqnet_state state; /* 0: not known */
     const char *cause;       /* why it is not reached; "" if there is none */
     uint64_t since_us;       /* for how long; UINT64_MAX: not known */
+    bool absent;             /* it is not in the peers file of the row's replica */
 };
 
 enum zn_mend_kind {

@@ -38,6 +38,8 @@ static const char *state_word(const struct zn_matrix *m, size_t from, size_t to)
 {
     if (from == to)
         return "-";
+    if (zn_matrix_has(m->known, from) && m->cells[from][to].absent)
+        return "absent";
     return zn_matrix_has(m->known, from) ? zmqnet_state_name(m->cells[from][to].state) : "?";
 }
 
@@ -77,6 +79,8 @@ static char state_mark(const struct zn_matrix *m, size_t from, size_t to)
     unsigned state = m->cells[from][to].state;
     if (from == to)
         return '-';
+    if (zn_matrix_has(m->known, from) && m->cells[from][to].absent)
+        return 'a';
     return state > 0 && state < sizeof marks && zn_matrix_has(m->known, from) ? marks[state] : '?';
 }
 
@@ -97,8 +101,8 @@ static void mark_table(const struct zn_matrix *m, struct zn_text *out)
             put_age(m, i, out);
     }
     zn_text_add(out,
-                "\n  . up  ~ slow  ! suspect  x down  c connecting  ? not known; from the row to "
-                "the column\n");
+                "\n  . up  ~ slow  ! suspect  x down  c connecting  a absent  ? not known; from "
+                "the row to the column\n");
 }
 
 /* ---- cuts --------------------------------------------------------------------------------- */
@@ -196,13 +200,18 @@ static void put_cuts(const struct zn_matrix *m, const zmqnet_peers *peers, struc
     }
 }
 
-/* Why those who are known do not reach it: what the first of them says. */
+/* Why those who are known do not reach it: what the first of them says that has tried. */
 static const char *lost_cause(const struct zn_matrix *m, size_t lost)
 {
-    for (size_t i = 0; i < m->n; i++)
-        if (zn_matrix_cut(m, i, lost))
-            return m->cells[i][lost].cause;
-    return "";
+    const char *cause = "";
+    for (size_t i = 0; i < m->n; i++) {
+        if (!zn_matrix_cut(m, i, lost))
+            continue;
+        cause = m->cells[i][lost].cause;
+        if (!m->cells[i][lost].absent)
+            break;
+    }
+    return cause;
 }
 
 static void put_lost(const struct zn_matrix *m, const zmqnet_peers *peers, struct zn_text *out)

@@ -84,7 +84,7 @@ static enum zmqnet_state state_of(char c)
 static struct answer *answer_of(size_t at, const char *row, uint64_t since_us)
 {
     struct answer *a = &mesh.answers[at];
-    for (size_t i = 0; i < mesh.m.n; i++)
+    for (size_t i = 0; i < strlen(row); i++)
         a->peers[i] = (struct zmqnet_peer_status){
             .name = mesh.m.names[i],
             .state = state_of(row[i]),
@@ -506,6 +506,37 @@ static void rows_are_read_by_name(void **state)
     close_mesh();
 }
 
+/* Peers files that have fewer replicas than ours: those do not reach the others, and it says why. */
+static void who_is_not_in_a_peers_file_is_not_reached_there(void **state)
+{
+    (void)state;
+    for (size_t answers = 2; answers <= 3; answers++) {
+        open_mesh(3);
+        for (size_t i = 0; i < 2; i++) {
+            struct answer *a = answer_of(i, "uu", MINUTE_US);
+            a->peers[i].state = ZMQNET_LOCAL;
+            a->status.peers_n = 2;
+            zn_matrix_answer(&mesh.m, i, &a->status);
+        }
+        if (answers == 3)
+            answered(2, "dds");
+        zn_matrix_judge(&mesh.m);
+        assert_true(zn_matrix_cut(&mesh.m, 0, 2));
+        zn_matrix_text(&mesh.m, mesh.peers, &mesh.out);
+        assert_non_null(strstr(mesh.out.bytes, "  alpha    -      up     absent\n"));
+        assert_non_null(strstr(
+            mesh.out.bytes,
+            answers == 2 ? "\nnobody reaches charlie (not in the peers file there)\n"
+                         : "\nalpha, bravo cannot reach charlie (not in the peers file there); "
+                           "charlie cannot reach alpha, bravo (connection refused)\n"));
+        assert_non_null(strstr(
+            mesh.out.bytes,
+            answers == 2 ? "\nmend first: charlie: give all replicas the same peers file\n"
+                         : "\nmend first: alpha <-> charlie (not in the peers file there), "));
+        close_mesh();
+    }
+}
+
 /* ---- the search ---- */
 
 /* Each pair is connected with this chance. */
@@ -656,6 +687,7 @@ int main(void)
         cmocka_unit_test(who_is_suspect_is_not_lost),
         cmocka_unit_test(a_replica_that_is_reached_and_says_nothing),
         cmocka_unit_test(rows_are_read_by_name),
+        cmocka_unit_test(who_is_not_in_a_peers_file_is_not_reached_there),
         cmocka_unit_test(the_set_is_the_largest),
         cmocka_unit_test(the_search_ends),
         cmocka_unit_test(a_search_that_takes_too_long_says_so),
