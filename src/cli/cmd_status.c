@@ -168,6 +168,18 @@ static int status_of_one(const struct zn_views *v)
 
 /* ---- all views ---------------------------------------------------------------------------- */
 
+/* All reach all of ours: who does not see all has more in its own file, and that is why the exit code
+ * is not 0. */
+static void put_files(const struct zn_views *v, struct zn_text *out)
+{
+    for (size_t i = 0; i < v->n; i++)
+        if (!zn_view_is_whole(v, &v->views[i]))
+            zn_text_printf(out,
+                           "mend first: the peers file of %s, which has replicas that ours does "
+                           "not have\n",
+                           v->views[i].replica->name);
+}
+
 static void all_text(const struct zn_views *v, size_t answer, const struct zn_matrix *m,
                      struct zn_text *out)
 {
@@ -193,6 +205,8 @@ static void all_text(const struct zn_views *v, size_t answer, const struct zn_ma
     zn_table_print(&table, "", out);
     zn_text_printf(out, "%zu/%zu replicas answer\n", answer, v->n);
     zn_matrix_text(m, v->peers, out);
+    if (zn_matrix_whole(m))
+        put_files(v, out);
 }
 
 static void all_json(const struct zn_views *v, size_t answer, const struct zn_matrix *m,

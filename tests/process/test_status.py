@@ -129,6 +129,8 @@ def test_a_replica_with_another_peers_file():
         assert done.code == 3, done
         assert re.search("^charlie +up +sees 3/4 .*its peers file differs", done.out, re.M), done
         assert done.out.count("differs") == 1, done
+        assert done.out.endswith("\nmend first: the peers file of charlie, which has replicas that ours "
+                                 "does not have\n"), done
 
 
 def test_stopped_replica_delays_the_others_by_the_timeout_only():
