@@ -67,9 +67,11 @@
 #define ZN_RTT_HISTORY 256
 #define ZN_RTT_FEW 64
 #define ZN_PINGS_KEPT 4 /* whose pongs still tell how long they took */
-/* When our own loop is late by so much it is forgiven to the peers, and by so much, nothing is measured. */
+/* When our own loop is late by so much it strains everybody's patience, by so much, nothing is
+ * measured, and what is above so much is forgiven to the peers: more strain they cannot be given. */
 #define ZN_LATE_US (10 * ZN_MS)
 #define ZN_STALL_US (100 * ZN_MS)
+#define ZN_FORGIVE_US (250 * ZN_MS)
 /* So many times what our own loop was late, within so long, is added to everybody's patience. */
 #define ZN_STRAIN_FACTOR 8
 #define ZN_STRAIN_US (10 * ZN_SECOND)
@@ -129,6 +131,7 @@ static_assert(ZN_ROUTES_MAX >= 16 * ZN_ROUTES_SHARE, "no few connections take al
 static_assert(ZN_SOCKET_SEND_FRAMES > ZN_WINDOW_MESSAGES_MAX, "a window fits the pipe");
 static_assert(ZN_FILES_MAX > 2 * ZN_CONNECTIONS_MAX, "half of them are for connections");
 static_assert(ZN_RELAPSE_FACTOR * ZN_PATIENCE_MIN_US <= ZN_PATIENCE_MAX_US, "within the bounds");
+static_assert(ZN_STRAIN_FACTOR * ZN_FORGIVE_US >= ZN_PATIENCE_MAX_US, "strained to the bound");
 static_assert(ZN_BATCH_BYTES_MAX <= ZN_WINDOW_BYTES_MAX, "a batch fits the window");
 static_assert(ZN_BENCH_INFLIGHT_MAX <= ZN_WINDOW_MESSAGES_MAX, "an open message has been sent");
 

@@ -168,6 +168,11 @@ struct zn_rtt {
     int64_t usual_sum_us; /* of ZN_RTT_HISTORY samples, each as long as the mean of its history */
 };
 
+struct zn_ping {
+    uint64_t at_us;
+    uint64_t late_us; /* m->late_sum_us then */
+};
+
 struct zn_peer {
     const char *name;
     enum zmqnet_state state;
@@ -180,7 +185,7 @@ struct zn_peer {
     uint64_t asked_us; /* our hello, or the ping since which nothing was heard */
     uint64_t hello_us; /* our last hello */
     uint64_t ping_seq;
-    uint64_t pinged_us[ZN_PINGS_KEPT]; /* by ping_seq */
+    struct zn_ping pings[ZN_PINGS_KEPT]; /* by ping_seq */
     bool pinging;
     uint64_t measured_us;   /* the last pong */
     uint64_t measured_from; /* pings before this one are no samples */
@@ -230,6 +235,7 @@ struct zn_mesh {
     int self, via_only;
     uint64_t life, opened_us, now_us, seq;
     uint64_t late_us, late_at_us; /* by how much, and when, our own loop was late */
+    uint64_t late_sum_us;         /* all of it that was not forgiven to the peers */
     struct zn_rand rand;
     struct zn_actions *out;
     size_t out_max;
@@ -392,8 +398,8 @@ void zn_peer_measure_hello(struct zn_mesh *m, int peer);
 void zn_peer_heard(struct zn_mesh *m, int peer);
 /* A request left for it: it is pinged soon if it stays silent. */
 void zn_peer_asked(struct zn_mesh *m, int peer);
-/* The step before this one was then. If a timer has been due since, our own loop is late, and nobody
- * else is to blame for that time. */
+/* The step before this one was then. If a timer has been due since, our own loop is late: that makes
+ * it patient, and nobody else is to blame for more of it than that makes up for. */
 void zn_peers_forgive(struct zn_mesh *m, uint64_t before_us);
 
 /* reach.c */

@@ -8,7 +8,8 @@
  * silence for its patience makes it suspect, for ZN_DOWN_PATIENCES of them down. Who is slow or suspect
  * is treated as one who is up. docs/failure-detector.md has the numbers and what proves them.
  *
- * Silence is counted in time in which our own loop ran: what it was late is forgiven to all.
+ * That our own loop is late makes it patient with all (the strain); what is too much for that is
+ * forgiven: it is not counted as silence of theirs.
  */
 #include "core/core.h"
 
@@ -83,10 +84,10 @@ static uint64_t patience_us(const struct zn_mesh *m, const struct zn_peer *p)
 
 /* Compared with those before it. It counts for no more than the peer's patience: one stall shall not
  * put off that the next one is seen, several shall. */
-static void sample(struct zn_mesh *m, int peer, uint64_t since_us)
+static void sample(struct zn_mesh *m, int peer, uint64_t us)
 {
     struct zn_rtt *r = &m->peers[peer].rtt;
-    uint64_t us = m->now_us - since_us, most_us = patience_us(m, &m->peers[peer]);
+    uint64_t most_us = patience_us(m, &m->peers[peer]);
     uint32_t sample_us = (uint32_t)(us < most_us ? us : most_us);
     rtt_smooth(r, sample_us);
     if (r->samples > 0)
@@ -104,8 +105,10 @@ static void measure_anew(const struct zn_mesh *m, struct zn_peer *p)
 void zn_peer_measure(struct zn_mesh *m, int peer, uint64_t ping_seq)
 {
     struct zn_peer *p = &m->peers[peer];
+    const struct zn_ping *ping = &p->pings[ping_seq % ZN_PINGS_KEPT];
+    uint64_t late_us = m->late_sum_us - ping->late_us;
     if (zn_peer_is_up(p) && ping_seq >= p->measured_from)
-        sample(m, peer, p->pinged_us[ping_seq % ZN_PINGS_KEPT]);
+        sample(m, peer, m->now_us - ping->at_us - late_us);
     measure_anew(m, p);
 }
 
@@ -114,7 +117,7 @@ void zn_peer_measure_hello(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
     if (p->rtt.samples == 0)
-        sample(m, peer, p->asked_us);
+        sample(m, peer, m->now_us - p->asked_us);
     measure_anew(m, p);
 }
 
@@ -139,7 +142,7 @@ static bool is_busy(const struct zn_peer *p) { return p->flight.n + p->queue.n >
 
 static uint64_t pinged_us(const struct zn_peer *p)
 {
-    return p->pinged_us[p->ping_seq % ZN_PINGS_KEPT];
+    return p->pings[p->ping_seq % ZN_PINGS_KEPT].at_us;
 }
 
 /* Peers are pinged together, so that one wake-up serves several. */
@@ -229,7 +232,7 @@ static void send_ping(struct zn_mesh *m, int peer)
     struct zn_peer *p = &m->peers[peer];
     p->pinging = true;
     p->ping_seq++;
-    p->pinged_us[p->ping_seq % ZN_PINGS_KEPT] = m->now_us;
+    p->pings[p->ping_seq % ZN_PINGS_KEPT] = (struct zn_ping){m->now_us, m->late_sum_us};
     zn_peer_update_timer(m, peer);
     zn_rows_update_sendable(m, peer);
     emit_ping(m, peer);
@@ -352,20 +355,26 @@ static void forgive(const struct zn_mesh *m, uint64_t *at_us, uint64_t late_us)
     *at_us = *at_us + late_us < m->now_us ? *at_us + late_us : m->now_us;
 }
 
-/* What was asked before a stall is not measured: the answer may have waited for us. A long one starts
- * the wait for it anew: who has slept so much of it has not waited. */
 static void forgive_peer(const struct zn_mesh *m, struct zn_peer *p, uint64_t late_us)
 {
-    if (late_us >= ZN_PATIENCE_MIN_US && waits_for_pong(p))
-        p->asked_us = p->pinged_us[p->ping_seq % ZN_PINGS_KEPT] = m->now_us;
     forgive(m, &p->heard_us, late_us);
     forgive(m, &p->asked_us, late_us);
     for (int k = 0; k < ZN_PINGS_KEPT; k++)
-        forgive(m, &p->pinged_us[k], late_us);
-    if (late_us >= ZN_STALL_US)
-        p->measured_from = p->ping_seq + 1;
+        forgive(m, &p->pings[k].at_us, late_us);
 }
 
+/* The latest lateness counts, unless what is left of an earlier one is more. */
+static void strain(struct zn_mesh *m, uint64_t late_us)
+{
+    if (late_us < strain_us(m))
+        return;
+    m->late_us = late_us < ZN_STRAIN_US ? late_us : ZN_STRAIN_US;
+    m->late_at_us = m->now_us;
+}
+
+/* With many calls open some timer is due at the start of every turn: to forgive all lateness would be
+ * to count no silence at all. What was asked before a stall is not measured: the answer may have
+ * waited for us, or the ping too. */
 void zn_peers_forgive(struct zn_mesh *m, uint64_t before_us)
 {
     uint64_t due_us = zn_heap_next_us(&m->heap);
@@ -374,14 +383,16 @@ void zn_peers_forgive(struct zn_mesh *m, uint64_t before_us)
         return;
     zn_count(m, ZN_COUNT_loop_late);
     uint64_t late_us = m->now_us - from_us;
-    if (late_us >= strain_us(m)) {
-        m->late_us = late_us < ZN_STRAIN_US ? late_us : ZN_STRAIN_US;
-        m->late_at_us = m->now_us;
-    }
+    uint64_t kept_us = late_us < ZN_FORGIVE_US ? late_us : ZN_FORGIVE_US;
+    strain(m, late_us);
+    m->late_sum_us += kept_us;
     for (int i = 0; i < (int)m->n; i++) {
-        if (m->peers[i].greeting == ZN_GREET_NO_LINK)
+        struct zn_peer *p = &m->peers[i];
+        if (p->greeting == ZN_GREET_NO_LINK)
             continue;
-        forgive_peer(m, &m->peers[i], late_us);
+        forgive_peer(m, p, late_us - kept_us);
+        if (late_us >= ZN_STALL_US)
+            p->measured_from = p->ping_seq + 1;
         zn_peer_update_timer(m, i);
     }
 }

@@ -373,7 +373,7 @@ static void late_loop_until(struct driver *d, uint64_t us, uint64_t late_us, uin
     while (d->now_us < end_us) {
         const struct zn_peer *p = peer_of(d);
         uint64_t tick_us = zn_mesh_next_us(d->m) + late_us;
-        uint64_t pong_us = p->pinged_us[p->ping_seq % ZN_PINGS_KEPT] + answer_us;
+        uint64_t pong_us = p->pings[p->ping_seq % ZN_PINGS_KEPT].at_us + answer_us;
         bool answers_first = p->pinging && answer_us != 0 && pong_us < tick_us;
         d->now_us = !answers_first ? tick_us : pong_us > d->now_us ? pong_us : d->now_us;
         if (answers_first)
@@ -413,6 +413,54 @@ static void an_overloaded_machine_sees_who_is_dead(void **state)
         late_loop_until(d, ZN_MS, late_us, 0);
     assert_in_range(d->now_us - start_us, ZN_SILENT_US + late_us,
                     ZN_PING_US + 4 * late_us + ZN_DOWN_PATIENCES * ZN_PATIENCE_MAX_US);
+    drive_close(&d);
+}
+
+/* Silence is silence while we are busy: with many calls open some timer is due at the start of every
+ * turn, so that all of a long turn is time that our own loop was late. */
+static void a_busy_loop_sees_who_is_dead(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t turn_us, down_us;
+    } cases[] = {{5 * ZN_MS, 3 * ZN_SECOND},
+                 {40 * ZN_MS, 4 * ZN_SECOND},
+                 {200 * ZN_MS, 8 * ZN_SECOND},
+                 {ZN_SECOND, 30 * ZN_SECOND}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct driver *d = drive_open(2, 0, (struct zn_mesh_config){.calls_max = 1024});
+        drive_greet_all(d);
+        for (int c = 0; c < 500; c++) {
+            drive_call(d, (struct zn_call_spec){
+                              .target = PEER, .timeout_us = 300 * ZN_SECOND, .attempts = 100});
+            drive_for(d, 6 * ZN_MS);
+        }
+        uint64_t start_us = d->now_us;
+        while (peer_of(d)->state != ZMQNET_DOWN) {
+            d->now_us += cases[i].turn_us;
+            assert_true(d->now_us - start_us < cases[i].down_us);
+            drive_tick(d);
+            drive_flush(d);
+        }
+        drive_close(&d);
+    }
+}
+
+/* That our own turns are long is no reason to call somebody slow. */
+static void our_own_lateness_is_not_measured(void **state)
+{
+    (void)state;
+    struct driver *d = two_open();
+    answers(d, 20, USUAL_US);
+    size_t notes = d->notes;
+    for (int i = 0; i < 100; i++) {
+        uint64_t seq = next_ping(d);
+        drive_call(d, (struct zn_call_spec){.target = PEER, .timeout_us = ZN_MS});
+        d->now_us += 90 * ZN_MS;
+        pong(d, seq);
+        assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
+    }
+    assert_int_equal(d->notes, notes);
     drive_close(&d);
 }
 
@@ -626,6 +674,8 @@ int main(void)
         cmocka_unit_test(back_from_silence_is_not_slow),
         cmocka_unit_test(an_overloaded_machine_accuses_nobody),
         cmocka_unit_test(an_overloaded_machine_sees_who_is_dead),
+        cmocka_unit_test(a_busy_loop_sees_who_is_dead),
+        cmocka_unit_test(our_own_lateness_is_not_measured),
         cmocka_unit_test(our_own_stall_is_not_measured),
         cmocka_unit_test(a_look_at_the_status_forgives_nothing_less),
         cmocka_unit_test(only_down_changes_what_becomes_of_a_request),
