@@ -75,6 +75,8 @@
 /* So many times what our own loop was late, within so long, is added to everybody's patience. */
 #define ZN_STRAIN_FACTOR 8
 #define ZN_STRAIN_US (10 * ZN_SECOND)
+/* Before somebody is accused of silence our own loop has to have run so long before. */
+#define ZN_LOOK_US (10 * ZN_MS)
 #define ZN_HELLO_US (2 * ZN_SECOND) /* a link whose hello is not answered by then is made anew */
 #define ZN_REACH_US (4 * ZN_SECOND) /* so long after it was due twice, a peer's row is forgotten */
 #define ZN_ORIGIN_KEEP_US (330 * ZN_SECOND)
@@ -131,6 +133,7 @@ static_assert(ZN_ROUTES_MAX >= 16 * ZN_ROUTES_SHARE, "no few connections take al
 static_assert(ZN_SOCKET_SEND_FRAMES > ZN_WINDOW_MESSAGES_MAX, "a window fits the pipe");
 static_assert(ZN_FILES_MAX > 2 * ZN_CONNECTIONS_MAX, "half of them are for connections");
 static_assert(ZN_RELAPSE_FACTOR * ZN_PATIENCE_MIN_US <= ZN_PATIENCE_MAX_US, "within the bounds");
+static_assert(ZN_LOOK_US >= ZN_LATE_US, "a stall that passes a deadline is seen");
 static_assert(ZN_STRAIN_FACTOR * ZN_FORGIVE_US >= ZN_PATIENCE_MAX_US, "strained to the bound");
 static_assert(ZN_BATCH_BYTES_MAX <= ZN_WINDOW_BYTES_MAX, "a batch fits the window");
 static_assert(ZN_BENCH_INFLIGHT_MAX <= ZN_WINDOW_MESSAGES_MAX, "an open message has been sent");

@@ -180,10 +180,11 @@ struct zn_peer {
     enum zn_why why; /* of the last move */
     bool wanted, blocked, config_differs;
     uint64_t since_us;
-    uint64_t life;     /* learned from its hello on our link; 0: never */
-    uint64_t heard_us; /* last traffic on our link */
-    uint64_t asked_us; /* our hello, or the ping since which nothing was heard */
-    uint64_t hello_us; /* our last hello */
+    uint64_t life;      /* learned from its hello on our link; 0: never */
+    uint64_t heard_us;  /* last traffic on our link */
+    uint64_t asked_us;  /* our hello, or the ping since which nothing was heard */
+    uint64_t hello_us;  /* our last hello */
+    uint64_t looked_us; /* when our own loop last ran in view of its silence */
     uint64_t ping_seq;
     struct zn_ping pings[ZN_PINGS_KEPT]; /* by ping_seq */
     bool pinging;

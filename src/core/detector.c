@@ -188,6 +188,35 @@ static uint64_t overdue_at_us(const struct zn_mesh *m, const struct zn_peer *p)
     return (is_well(p) || asks_again) && next_us < down_us ? next_us : down_us;
 }
 
+/* Nobody is accused by one look: had our own loop not run for a while, what came meanwhile may not
+ * have been read yet. So the timer fires a moment before the deadline too, only to have run then; the
+ * sockets are read once more before it fires again. */
+static bool was_looked(const struct zn_peer *p, uint64_t deadline_us)
+{
+    return p->looked_us + ZN_LOOK_US >= deadline_us;
+}
+
+static uint64_t look_at_us(const struct zn_peer *p, uint64_t deadline_us)
+{
+    uint64_t again_us = p->looked_us + ZN_LOOK_US;
+    if (!was_looked(p, deadline_us))
+        return deadline_us - ZN_LOOK_US;
+    return again_us > deadline_us ? again_us : deadline_us;
+}
+
+/* Is the deadline over, and was it looked before? If not, the timer is set. */
+static bool is_over(struct zn_mesh *m, int peer, uint64_t deadline_us)
+{
+    struct zn_peer *p = &m->peers[peer];
+    bool due = m->now_us >= look_at_us(p, deadline_us);
+    if (due && was_looked(p, deadline_us))
+        return true;
+    if (due)
+        p->looked_us = m->now_us;
+    zn_peer_update_timer(m, peer);
+    return false;
+}
+
 /* The original program is not pinged: a request is what it answers. */
 void zn_peer_update_timer(struct zn_mesh *m, int peer)
 {
@@ -201,7 +230,7 @@ void zn_peer_update_timer(struct zn_mesh *m, int peer)
     if (p->original && !p->pinging)
         zn_timer_clear(&m->heap, &p->timer);
     else if (waits_for_pong(p))
-        zn_timer_set(&m->heap, &p->timer, overdue_at_us(m, p));
+        zn_timer_set(&m->heap, &p->timer, look_at_us(p, overdue_at_us(m, p)));
     else
         zn_timer_set(&m->heap, &p->timer, ping_at_us(m, p));
 }
@@ -337,15 +366,16 @@ static void pong_is_overdue(struct zn_mesh *m, int peer)
 void zn_peer_tick(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
-    bool waits = waits_for_pong(p);
-    if (p->greeting == ZN_GREET_ASKED)
+    if (p->greeting == ZN_GREET_ASKED) {
         zn_peer_reset_link(m, peer, ZN_WHY_NO_HELLO);
-    else if (waits && m->now_us >= overdue_at_us(m, p))
-        pong_is_overdue(m, peer);
-    else if (!waits && m->now_us >= ping_at_us(m, p))
+    } else if (waits_for_pong(p)) {
+        if (is_over(m, peer, overdue_at_us(m, p)))
+            pong_is_overdue(m, peer);
+    } else if (m->now_us >= ping_at_us(m, p)) {
         zn_peer_ping(m, peer);
-    else
+    } else {
         zn_peer_update_timer(m, peer);
+    }
 }
 
 /* ---- our own health ---- */

@@ -481,6 +481,26 @@ static void our_own_stall_is_not_measured(void **state)
     drive_close(&d);
 }
 
+/* Whether it is noticed or not: the pong that came meanwhile is read after the timers have run. */
+static void a_stall_of_any_length_accuses_nobody(void **state)
+{
+    (void)state;
+    for (uint64_t us = 480 * ZN_MS; us < 1600 * ZN_MS; us += us < 520 * ZN_MS ? 500 : 100 * ZN_MS) {
+        struct driver *d = two_open();
+        answers(d, 20, USUAL_US);
+        uint64_t seq = next_ping(d);
+        d->now_us += us;
+        drive_tick(d);
+        assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
+        drive_for(d, 5 * ZN_MS);
+        assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
+        pong(d, seq);
+        drive_for(d, 100 * ZN_MS);
+        assert_int_equal(d->m->peers[PEER].ping_seq, seq);
+        drive_close(&d);
+    }
+}
+
 /* A thread that asks for the status gets its turn before the timers do. */
 static void a_look_at_the_status_forgives_nothing_less(void **state)
 {
@@ -677,6 +697,7 @@ int main(void)
         cmocka_unit_test(a_busy_loop_sees_who_is_dead),
         cmocka_unit_test(our_own_lateness_is_not_measured),
         cmocka_unit_test(our_own_stall_is_not_measured),
+        cmocka_unit_test(a_stall_of_any_length_accuses_nobody),
         cmocka_unit_test(a_look_at_the_status_forgives_nothing_less),
         cmocka_unit_test(only_down_changes_what_becomes_of_a_request),
         cmocka_unit_test(the_last_look_counts_who_is_suspect),
