@@ -69,7 +69,16 @@ static uint64_t strain_us(const struct zn_mesh *m)
 
 /* Whoever shares our machine, and perhaps our trouble, needs several turns of several threads to
  * answer, each of them as late as ours. */
-static uint64_t allowance_us(const struct zn_mesh *m) { return ZN_STRAIN_FACTOR * strain_us(m); }
+static uint64_t allowance_us(const struct zn_mesh *m)
+{
+    uint64_t us = ZN_STRAIN_FACTOR * strain_us(m);
+    return us < ZN_PATIENCE_MAX_US ? us : ZN_PATIENCE_MAX_US;
+}
+
+static uint64_t hello_at_us(const struct zn_mesh *m, const struct zn_peer *p)
+{
+    return p->asked_us + ZN_HELLO_US + allowance_us(m);
+}
 
 /* How long nothing may be heard after a ping. One that was silent and came back gets more of it for
  * a while: what it did once it may do again. */
@@ -112,11 +121,12 @@ void zn_peer_measure(struct zn_mesh *m, int peer, uint64_t ping_seq)
     measure_anew(m, p);
 }
 
-/* Only the first one: a peer that was restarted may have to wait until it is known to be no rival. */
+/* Only the first one: a peer that was restarted may have to wait until it is known to be no rival. And
+ * not if our own loop stalled meanwhile. */
 void zn_peer_measure_hello(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
-    if (p->rtt.samples == 0)
+    if (p->rtt.samples == 0 && p->measured_from <= p->ping_seq)
         sample(m, peer, m->now_us - p->asked_us);
     measure_anew(m, p);
 }
@@ -223,7 +233,9 @@ void zn_peer_update_timer(struct zn_mesh *m, int peer)
     struct zn_peer *p = &m->peers[peer];
     switch (p->greeting) {
     case ZN_GREET_NO_LINK: zn_timer_clear(&m->heap, &p->timer); return;
-    case ZN_GREET_ASKED: zn_timer_set(&m->heap, &p->timer, p->asked_us + ZN_HELLO_US); return;
+    case ZN_GREET_ASKED:
+        zn_timer_set(&m->heap, &p->timer, look_at_us(p, hello_at_us(m, p)));
+        return;
     case ZN_GREET_DONE: break;
     case ZN_GREETINGS: assert(false);
     }
@@ -367,7 +379,8 @@ void zn_peer_tick(struct zn_mesh *m, int peer)
 {
     struct zn_peer *p = &m->peers[peer];
     if (p->greeting == ZN_GREET_ASKED) {
-        zn_peer_reset_link(m, peer, ZN_WHY_NO_HELLO);
+        if (is_over(m, peer, hello_at_us(m, p)))
+            zn_peer_reset_link(m, peer, ZN_WHY_NO_HELLO);
     } else if (waits_for_pong(p)) {
         if (is_over(m, peer, overdue_at_us(m, p)))
             pong_is_overdue(m, peer);

@@ -111,6 +111,7 @@ void zn_peer_link_up(struct zn_mesh *m, int peer)
     struct zn_peer *p = &m->peers[peer];
     p->blocked = false;
     p->asked_us = m->now_us;
+    p->measured_from = p->ping_seq; /* until our own loop stalls */
     greeting_move(m, peer, ZN_GREET_NO_LINK);
     greeting_move(m, peer, ZN_GREET_ASKED);
     zn_peer_say_hello(m, peer);

@@ -63,6 +63,41 @@ static void hello_that_is_not_answered_costs_the_link(void **state)
     drive_close(&d);
 }
 
+/* The answer came while our own loop did not run, or our hello left only then. It is read after the
+ * timers have run, and is no measure of the peer. */
+static void our_own_stall_costs_no_link(void **state)
+{
+    (void)state;
+    static const uint64_t stalls_ms[] = {1985, 1995, 2005, 2100, 2300, 10000, 60000};
+    for (size_t i = 0; i < sizeof stalls_ms / sizeof stalls_ms[0]; i++) {
+        struct driver *d = drive_open(2, 0, (struct zn_mesh_config){.calls_max = 8});
+        drive_tick(d);
+        drive_link(d, ZN_EV_LINK_UP, 1);
+        d->now_us += stalls_ms[i] * ZN_MS;
+        drive_tick(d);
+        assert_int_equal(d->resets, 0);
+        drive_for(d, 5 * ZN_MS);
+        assert_int_equal(d->resets, 0);
+        drive_hello_answer(d, 1, life_of(1));
+        assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
+        assert_int_equal(d->m->peers[1].rtt.samples, stalls_ms[i] > 2090 ? 0 : 1);
+        drive_close(&d);
+    }
+}
+
+/* One that does not answer is found out all the same. */
+static void our_own_stall_puts_off_no_hello_for_long(void **state)
+{
+    (void)state;
+    struct driver *d = drive_open(2, 0, (struct zn_mesh_config){.calls_max = 8});
+    drive_link(d, ZN_EV_LINK_UP, 1);
+    d->now_us += 60 * ZN_SECOND;
+    drive_for(d, ZN_PATIENCE_MAX_US);
+    assert_int_equal(d->resets, 1);
+    assert_state(d, ZMQNET_DOWN, ZN_WHY_NO_HELLO);
+    drive_close(&d);
+}
+
 /* A ping when it was quiet for so long; down when it stays silent; up with the first byte. */
 static void silence_takes_a_peer_down_and_a_byte_brings_it_back(void **state)
 {
@@ -349,6 +384,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(link_and_hello_move_the_state),
         cmocka_unit_test(hello_that_is_not_answered_costs_the_link),
+        cmocka_unit_test(our_own_stall_costs_no_link),
+        cmocka_unit_test(our_own_stall_puts_off_no_hello_for_long),
         cmocka_unit_test(silence_takes_a_peer_down_and_a_byte_brings_it_back),
         cmocka_unit_test(idle_peers_are_pinged_seldom_and_busy_ones_soon),
         cmocka_unit_test(silent_peer_that_talks_to_us_gets_a_new_link),
