@@ -55,6 +55,7 @@
 #define ZN_PATIENCE_MIN_US (500 * ZN_MS)
 #define ZN_PATIENCE_MAX_US (2 * ZN_SECOND)
 #define ZN_DOWN_PATIENCES 3
+#define ZN_LINK_BYTES_PER_S (1u << 20) /* a ping behind a large body has time for it at this rate */
 #define ZN_SILENT_US (ZN_DOWN_PATIENCES * ZN_PATIENCE_MIN_US) /* the soonest that it is down */
 /* One that was down by silence and is heard again has at least so many times the least patience,
  * for so long. */

@@ -171,6 +171,7 @@ struct zn_rtt {
 struct zn_ping {
     uint64_t at_us;
     uint64_t late_us; /* m->late_sum_us then */
+    uint64_t bytes;   /* what was sent before it */
 };
 
 struct zn_peer {
@@ -188,9 +189,11 @@ struct zn_peer {
     uint64_t ping_seq;
     struct zn_ping pings[ZN_PINGS_KEPT]; /* by ping_seq */
     bool pinging;
-    uint64_t measured_us;   /* the last pong */
-    uint64_t measured_from; /* pings before this one are no samples */
-    uint64_t returned_us;   /* heard again after it was down by silence; 0: never in this life */
+    uint64_t measured_us;            /* the last pong */
+    uint64_t measured_from;          /* pings before this one are no samples */
+    uint64_t sent_bytes, read_bytes; /* bodies handed to its links; those known to be through */
+    uint64_t asked_bytes;            /* that were on their way before the ping that is out */
+    uint64_t returned_us; /* heard again after it was down by silence; 0: never in this life */
     struct zn_rtt rtt;
     bool asked_again; /* our hello is out once more, on a link that was greeted before */
     struct zn_timer timer;

@@ -111,6 +111,20 @@ static void measure_anew(const struct zn_mesh *m, struct zn_peer *p)
     p->measured_us = m->now_us;
 }
 
+/* A pong tells that what was sent before the ping has been read. Not more than is unanswered is on its
+ * way: a fast link carries much between two pongs. */
+static uint64_t on_its_way(const struct zn_peer *p)
+{
+    uint64_t bytes = p->sent_bytes > p->read_bytes ? p->sent_bytes - p->read_bytes : 0;
+    return bytes < p->flight.bytes ? bytes : p->flight.bytes;
+}
+
+/* How long the ping that is out may take only to get there. */
+static uint64_t transfer_us(const struct zn_peer *p)
+{
+    return p->asked_bytes * ZN_SECOND / ZN_LINK_BYTES_PER_S;
+}
+
 void zn_peer_measure(struct zn_mesh *m, int peer, uint64_t ping_seq)
 {
     struct zn_peer *p = &m->peers[peer];
@@ -118,6 +132,8 @@ void zn_peer_measure(struct zn_mesh *m, int peer, uint64_t ping_seq)
     uint64_t late_us = m->late_sum_us - ping->late_us;
     if (zn_peer_is_up(p) && ping_seq >= p->measured_from)
         sample(m, peer, m->now_us - ping->at_us - late_us);
+    if (p->read_bytes < ping->bytes)
+        p->read_bytes = ping->bytes;
     measure_anew(m, p);
 }
 
@@ -184,7 +200,7 @@ static bool is_well(const struct zn_peer *p)
 
 static uint64_t down_at_us(const struct zn_mesh *m, const struct zn_peer *p)
 {
-    return p->asked_us + ZN_DOWN_PATIENCES * patience_us(m, p);
+    return p->asked_us + ZN_DOWN_PATIENCES * patience_us(m, p) + transfer_us(p);
 }
 
 /* The next thing to do about a pong that does not come: suspect it, ask once more, or give it up. A
@@ -192,7 +208,8 @@ static uint64_t down_at_us(const struct zn_mesh *m, const struct zn_peer *p)
  * its way, and a request to the original program is no ping that could be repeated. */
 static uint64_t overdue_at_us(const struct zn_mesh *m, const struct zn_peer *p)
 {
-    uint64_t down_us = down_at_us(m, p), next_us = pinged_us(p) + patience_us(m, p);
+    uint64_t down_us = down_at_us(m, p),
+             next_us = pinged_us(p) + patience_us(m, p) + transfer_us(p);
     bool asks_again = p->state == ZMQNET_SUSPECT && !p->original &&
                       (!m->limits.lock_step || pinged_us(p) == p->asked_us);
     return (is_well(p) || asks_again) && next_us < down_us ? next_us : down_us;
@@ -273,7 +290,10 @@ static void send_ping(struct zn_mesh *m, int peer)
     struct zn_peer *p = &m->peers[peer];
     p->pinging = true;
     p->ping_seq++;
-    p->pings[p->ping_seq % ZN_PINGS_KEPT] = (struct zn_ping){m->now_us, m->late_sum_us};
+    p->pings[p->ping_seq % ZN_PINGS_KEPT] =
+        (struct zn_ping){m->now_us, m->late_sum_us, p->sent_bytes};
+    if (p->asked_bytes < on_its_way(p))
+        p->asked_bytes = on_its_way(p);
     zn_peer_update_timer(m, peer);
     zn_rows_update_sendable(m, peer);
     emit_ping(m, peer);
@@ -282,6 +302,7 @@ static void send_ping(struct zn_mesh *m, int peer)
 void zn_peer_ping(struct zn_mesh *m, int peer)
 {
     m->peers[peer].asked_us = m->now_us;
+    m->peers[peer].asked_bytes = 0;
     send_ping(m, peer);
 }
 

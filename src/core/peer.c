@@ -111,6 +111,7 @@ void zn_peer_link_up(struct zn_mesh *m, int peer)
     struct zn_peer *p = &m->peers[peer];
     p->blocked = false;
     p->asked_us = m->now_us;
+    p->read_bytes = p->sent_bytes;  /* nothing is under way on a new link */
     p->measured_from = p->ping_seq; /* until our own loop stalls */
     greeting_move(m, peer, ZN_GREET_NO_LINK);
     greeting_move(m, peer, ZN_GREET_ASKED);
@@ -179,7 +180,10 @@ static bool life_learn(struct zn_mesh *m, int peer, uint64_t life)
 
 void zn_peer_greeted(struct zn_mesh *m, int peer, uint64_t life)
 {
+    struct zn_peer *p = &m->peers[peer];
     bool restarted = life_learn(m, peer, life);
+    if (!restarted && p->state == ZMQNET_DOWN && p->why == ZN_WHY_SILENT)
+        p->returned_us = m->now_us;
     zn_peer_measure_hello(m, peer);
     greeting_move(m, peer, ZN_GREET_DONE);
     zn_peer_move(m, peer, ZMQNET_UP, restarted ? ZN_WHY_RESTARTED : ZN_WHY_NONE);

@@ -116,6 +116,7 @@ void zn_row_sent(struct zn_mesh *m, struct zn_call *c, int peer)
     struct zn_track *t = zn_call_track(m, c, peer);
     row_move(m, c, peer, ZN_ROW_SENT);
     t->not_run = false;
+    p->sent_bytes += zn_blob_bytes(c->body);
     if (p->original)
         zn_original_asked(m, peer);
     zn_peer_asked(m, peer);
@@ -141,6 +142,7 @@ void zn_row_unsend(struct zn_mesh *m, uint32_t row)
     struct zn_peer *p = &m->peers[peer];
     if (t->state != ZN_ROW_SENT)
         return;
+    p->sent_bytes -= zn_blob_bytes(c->body);
     t->sends--;
     if (t->sends > 0) {
         p->retries--;

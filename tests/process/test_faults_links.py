@@ -138,6 +138,22 @@ def test_killed_host(pattern):
         survive(mesh, fault)
 
 
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("pattern", patterns.PATTERNS if FULL else ["router"])
+def test_a_large_body_on_a_slow_link(pattern):
+    """A ping waits behind it for longer than a silence is borne. The link is slow, and not given up."""
+    body = b"x" * (16 << 20 if FULL else 10 << 20)
+    with ProxiedMesh(pattern=pattern) as mesh:
+        mesh.start(*mesh.names)
+        mesh.linked(*mesh.names)
+        for link in mesh.links("*>charlie", "charlie>*"):
+            link.throttle(4_000_000, "there")
+        sent = mesh.send("--timeout", "50s", "-", via="alpha", stdin=body)
+        assert sent.code == 0, sent.err
+        assert not mesh.procs["alpha"].err.matching("peer.down")
+        mesh.finish()
+
+
 @pytest.mark.limit(90 if FULL else 30)
 @pytest.mark.parametrize("seed", range(1, 6 if FULL else 2))
 def test_random_faults(seed):

@@ -346,6 +346,54 @@ static void one_that_came_back_has_more_patience(void **state)
     drive_close(&d);
 }
 
+/* Silent on our link though it asks on its own: the link is made anew, and the next silence gets as
+ * much more time as if it had come back on the old one. */
+static void one_with_a_new_link_has_more_patience(void **state)
+{
+    (void)state;
+    struct driver *d = two_open();
+    drive_hello_from(d, ROUTE_B, PEER, life_of(PEER));
+    struct zn_msg ping = drive_msg(ZN_BOUNCE, ZN_PING, "r1");
+    ping.life = life_of(PEER);
+    next_ping(d);
+    drive_for(d, ZN_MS);
+    drive_route_msg(d, ROUTE_B, ping);
+    time_until(d, ZMQNET_DOWN);
+    assert_int_equal(d->resets, 1);
+    drive_greet(d, PEER, life_of(PEER));
+    d->alive = 0;
+    assert_true(time_until(d, ZMQNET_DOWN) >= ZN_RELAPSE_FACTOR * ZN_SILENT_US);
+    drive_close(&d);
+}
+
+static void ask_with_body(struct driver *d, size_t bytes)
+{
+    struct zn_blob *body = drive_blob(bytes);
+    drive_call(d,
+               (struct zn_call_spec){
+                   .ask = ZN_ASK_ONE, .target = PEER, .timeout_us = 60 * ZN_SECOND, .body = body});
+    zn_blob_drop(&body);
+    drive_flush(d);
+}
+
+/* A ping behind a large body leaves when that has left. Once it was read, silence is silence again,
+ * answered or not. */
+static void what_is_on_its_way_has_time(void **state)
+{
+    (void)state;
+    uint64_t most_us = ZN_PING_US + ZN_SILENT_US;
+    for (int was_read = 0; was_read < 2; was_read++) {
+        struct driver *d = two_open();
+        answers(d, 20, USUAL_US);
+        ask_with_body(d, 16u << 20);
+        if (was_read)
+            answers(d, 1, 10 * ZN_SECOND);
+        uint64_t us = time_until(d, ZMQNET_DOWN), more_us = was_read ? 0 : 16 * ZN_SECOND;
+        assert_in_range(us, ZN_SILENT_US + more_us, (was_read ? 2 : 1) * most_us + more_us);
+        drive_close(&d);
+    }
+}
+
 /* What was asked before it was down is answered when it goes on: that is no measure of its speed. */
 static void back_from_silence_is_not_slow(void **state)
 {
@@ -431,8 +479,10 @@ static void a_busy_loop_sees_who_is_dead(void **state)
         struct driver *d = drive_open(2, 0, (struct zn_mesh_config){.calls_max = 1024});
         drive_greet_all(d);
         for (int c = 0; c < 500; c++) {
-            drive_call(d, (struct zn_call_spec){
-                              .target = PEER, .timeout_us = 300 * ZN_SECOND, .attempts = 100});
+            drive_call(d, (struct zn_call_spec){.ask = ZN_ASK_ONE,
+                                                .target = PEER,
+                                                .timeout_us = 300 * ZN_SECOND,
+                                                .attempts = 100});
             drive_for(d, 6 * ZN_MS);
         }
         uint64_t start_us = d->now_us;
@@ -455,7 +505,8 @@ static void our_own_lateness_is_not_measured(void **state)
     size_t notes = d->notes;
     for (int i = 0; i < 100; i++) {
         uint64_t seq = next_ping(d);
-        drive_call(d, (struct zn_call_spec){.target = PEER, .timeout_us = ZN_MS});
+        drive_call(d,
+                   (struct zn_call_spec){.ask = ZN_ASK_ONE, .target = PEER, .timeout_us = ZN_MS});
         d->now_us += 90 * ZN_MS;
         pong(d, seq);
         assert_state(d, ZMQNET_UP, ZN_WHY_NONE);
@@ -691,6 +742,8 @@ int main(void)
         cmocka_unit_test(patience_has_bounds),
         cmocka_unit_test(a_single_late_answer_weighs_little),
         cmocka_unit_test(one_that_came_back_has_more_patience),
+        cmocka_unit_test(one_with_a_new_link_has_more_patience),
+        cmocka_unit_test(what_is_on_its_way_has_time),
         cmocka_unit_test(back_from_silence_is_not_slow),
         cmocka_unit_test(an_overloaded_machine_accuses_nobody),
         cmocka_unit_test(an_overloaded_machine_sees_who_is_dead),
