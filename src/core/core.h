@@ -203,6 +203,7 @@ struct zn_peer {
     uint64_t in_life, in_heard_us;
     struct zn_from rival; /* a hello of another life that waits for proof that ours is dead */
     uint64_t rival_life;
+    uint64_t rival_seq; /* of the first ping that was sent after it */
 
     bool original;             /* on this link it is the original program */
     char patterns[ZN_WHY_MAX]; /* which one it speaks and which one we do, if they do not fit */

@@ -335,6 +335,10 @@ void zn_peer_pong(struct zn_mesh *m, int peer, const struct zn_msg *msg)
     zn_peer_update_timer(m, peer);
     if (p->state == ZMQNET_DOWN && p->why == ZN_WHY_LEFT)
         zn_peer_move(m, peer, ZMQNET_UP, ZN_WHY_NONE); /* the bye was not its own */
+    if (p->rival.route && p->ping_seq < p->rival_seq) {
+        zn_peer_ping(m, peer);
+        return;
+    }
     if (p->rival.route && msg->life == p->life)
         zn_peer_rival_refuse(m, peer);
     if (m->limits.lock_step)

@@ -180,8 +180,9 @@ void zn_peer_rival_refuse(struct zn_mesh *m, int peer)
     hello_refuse(m, route, p->name, peer, ZMQNET_ECLASH, ZN_WHY_CLASH);
 }
 
-/* Is another life under this name known to be alive? Ask it, and decide when it has answered. The
- * original program cannot be asked so, and has no life. */
+/* Is another life under this name known to be alive? Ask it, and decide when it has answered: what it
+ * was asked before it may have answered, and then died. The original program cannot be asked so, and
+ * has no life. */
 static bool rival_wait(struct zn_mesh *m, int peer, const struct zn_from *from, uint64_t life)
 {
     struct zn_peer *p = &m->peers[peer];
@@ -189,6 +190,7 @@ static bool rival_wait(struct zn_mesh *m, int peer, const struct zn_from *from, 
         return false;
     p->rival = *from;
     p->rival_life = life;
+    p->rival_seq = p->ping_seq + 1;
     if (!p->pinging)
         zn_peer_ping(m, peer);
     return true;

@@ -397,6 +397,9 @@ static void carry_note(struct sim *s, int node, const struct zn_note *note)
         sim_link_good(s, node, note->peer);
     if (note->id == ZN_NOTE_PEER_DOWN)
         sim_ghost_down(s, node, note->peer, note->why);
+    if (note->id == ZN_NOTE_NAME_CLASH && !s->impostors && s->strangers_n == 0 && !s->replayed)
+        sim_fail(s, "%s is told of a second replica of its name, and there is none",
+                 s->nodes[node].name);
     if (note->id == ZN_NOTE_BAD_INPUT)
         sim_say(s, "%s note %s %s %s count=%" PRIu64, s->nodes[node].name, ids[note->id], peer,
                 counters[note->counter], note->count);

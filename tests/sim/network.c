@@ -286,6 +286,7 @@ static void replay(struct sim *s, struct sim_frame like)
     const struct sim_frame *kept = kept_for(s, &like);
     if (!kept)
         return;
+    s->replayed = true;
     like.bytes = kept->bytes;
     pipe_of(s, &like)->frames++;
     put_on_the_way(s, copy_of(&like), delay_us(s));

@@ -323,6 +323,7 @@ struct sim {
     uint32_t replay_ppm; /* requests that come again, on a later connection if there is one */
     struct sim_frame *kept[SIM_KEPT_MAX];
     uint64_t kept_n;
+    bool replayed; /* one of them has come again: perhaps a hello, as if of another process */
     uint64_t lag_us[SIM_NODES_MAX][SIM_NODES_MAX];    /* on top of the delay */
     uint64_t lagged_us[SIM_NODES_MAX][SIM_NODES_MAX]; /* when that was last changed */
     bool reorder;

@@ -285,6 +285,44 @@ static void rival_of_a_living_replica_is_refused(void **state)
     drive_close(&d);
 }
 
+/* The replica answered a ping, was killed and came back: its last pong is read after the new hello. */
+static void pong_to_an_earlier_ping_is_no_proof_of_life(void **state)
+{
+    (void)state;
+    struct driver *d = two_open();
+    d->alive = 0;
+    drive_for(d, ZN_PING_US);
+    assert_int_equal(d->sent[ZN_PING], 1);
+    struct zn_msg pong = drive_msg(ZN_BOUNCE, ZN_PONG, "r1");
+    pong.id.seq = d->m->peers[1].ping_seq;
+    pong.life = life_of(1);
+    drive_hello_from(d, STRANGER, 1, 0xEE);
+    drive_link_msg(d, 1, pong);
+    drive_link_msg(d, 1, pong);
+    assert_int_equal(d->replies, 0);
+    assert_int_equal(d->sent[ZN_PING], 2);
+    drive_link(d, ZN_EV_LINK_LOST, 1);
+    assert_int_equal(d->replies, 1);
+    assert_int_equal(d->reply.status, 0);
+    assert_int_equal(d->m->counters[ZN_COUNT_name_clash], 0);
+    drive_close(&d);
+}
+
+static void rival_that_comes_while_a_ping_is_out_is_refused_by_the_next(void **state)
+{
+    (void)state;
+    struct driver *d = two_open();
+    d->alive = 0;
+    drive_for(d, ZN_PING_US);
+    drive_hello_from(d, STRANGER, 1, 0xEE);
+    drive_pong(d, 1);
+    assert_int_equal(d->replies, 0);
+    drive_pong(d, 1);
+    assert_int_equal(d->replies, 1);
+    assert_int_equal(d->reply.status, ZMQNET_ECLASH);
+    drive_close(&d);
+}
+
 static void rival_of_a_lost_replica_is_the_new_one(void **state)
 {
     (void)state;
@@ -396,6 +434,8 @@ int main(void)
         cmocka_unit_test(forged_bye_heals),
         cmocka_unit_test(bye_without_hello_is_counted),
         cmocka_unit_test(rival_of_a_living_replica_is_refused),
+        cmocka_unit_test(pong_to_an_earlier_ping_is_no_proof_of_life),
+        cmocka_unit_test(rival_that_comes_while_a_ping_is_out_is_refused_by_the_next),
         cmocka_unit_test(rival_of_a_lost_replica_is_the_new_one),
         cmocka_unit_test(rivals_do_not_keep_a_dead_replica_up),
         cmocka_unit_test(storms_are_noted_once_a_second),
