@@ -148,10 +148,22 @@ static bool window_evict(struct zn_mesh *m)
     return false;
 }
 
+/* Give back the oldest until the answers fit. False: those that are left are needed. */
+static bool answers_fit(struct zn_mesh *m)
+{
+    while (m->served_bytes > m->limits.served_bytes_max)
+        if (!window_evict(m))
+            return false;
+    return true;
+}
+
+/* What has run can't be refused any more, and its answer has to be kept. So nothing begins while there
+ * is too much already: above the limit are only the answers of those that ran then. */
 static struct zn_served *slot_take(struct zn_mesh *m)
 {
     bool fresh = m->served_fresh < m->limits.served_max;
-    if (m->served_free == ZN_NONE && !fresh && !window_evict(m)) {
+    bool room = m->served_free != ZN_NONE || fresh || window_evict(m);
+    if (!room || !answers_fit(m)) {
         zn_count(m, ZN_COUNT_served_full);
         return NULL;
     }
@@ -261,6 +273,5 @@ void zn_window_keep_reply(struct zn_mesh *m, struct zn_served *s, struct zn_blob
     s->expires_us = UINT64_MAX;
     s->reply = zn_blob_ref(reply);
     m->served_bytes += zn_blob_bytes(reply);
-    while (m->served_bytes > m->limits.served_bytes_max && window_evict(m)) {
-    }
+    (void)answers_fit(m);
 }

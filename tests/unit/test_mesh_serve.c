@@ -334,6 +334,31 @@ static void stored_answers_are_bounded_behind_hung_handlers(void **state)
     zn_blob_drop(&reply);
 }
 
+/* While a peer does not answer nothing is given up: who comes then is refused before it runs. */
+static void stored_answers_of_open_broadcasts_are_bounded(void **state)
+{
+    (void)state;
+    struct zn_blob *reply = drive_blob(500);
+    struct driver *d = drive_open(2, 0, (struct zn_mesh_config){.served_bytes_max = 1000});
+    drive_greet_all(d);
+    for (uint64_t seq = 1; seq <= 20; seq++) {
+        uint64_t deliveries = d->deliveries;
+        drive_submit(d, 5, (struct zmqnet_id){LIFE_OF_CLIENT, seq});
+        if (d->deliveries > deliveries)
+            drive_answer(d, 0, reply);
+        drive_flush(d);
+    }
+    assert_int_equal(d->deliveries, 3);
+    assert_int_equal(d->m->served_bytes, 1500);
+    assert_int_equal(d->reply.status, ZMQNET_EFULL);
+    assert_int_equal(counted(d, ZN_COUNT_served_full), 17);
+    drive_for(d, 10 * ZN_SECOND);
+    drive_submit(d, 5, (struct zmqnet_id){LIFE_OF_CLIENT, 21});
+    assert_int_equal(d->deliveries, 4);
+    drive_close(&d);
+    zn_blob_drop(&reply);
+}
+
 /* A body that no table can hold costs only its own caller. */
 static void body_without_any_room_pushes_nothing_out(void **state)
 {
@@ -446,6 +471,7 @@ int main(void)
         cmocka_unit_test(hung_handlers_do_not_shut_the_request_table),
         cmocka_unit_test(hung_handlers_do_not_shut_the_window),
         cmocka_unit_test(stored_answers_are_bounded_behind_hung_handlers),
+        cmocka_unit_test(stored_answers_of_open_broadcasts_are_bounded),
         cmocka_unit_test(body_without_any_room_pushes_nothing_out),
         cmocka_unit_test(answers_travel_together_within_the_limits),
         cmocka_unit_test(drain_answers_repeats),
