@@ -5,8 +5,9 @@
  * A turn is what mesh.h asks of a driver: each thing that waits in the inbox is stepped and its
  * actions carried out, what comes of them (a handler's answer, a send that failed) is stepped before
  * anything else, then TICK, then FLUSH until nothing is left. A process that is stopped gets no turns
- * while its inbox fills; one that is killed loses everything at once. After every step the ghost
- * (invariants.c) has its say.
+ * while its inbox fills; if it was stopped midway its turn ends as if it had not been: its timers run
+ * before it reads what has come. One that is killed loses everything at once. After every step the
+ * ghost (invariants.c) has its say.
  *
  * Every message goes through the codec: bytes travel, never pointers.
  */
@@ -222,6 +223,7 @@ static bool follow_rule(struct sim *s, int node, int to, const struct zn_action 
     if (!r)
         return false;
     r->left--;
+    s->lost_us[node][to] = s->now_us;
     if (r->what == SIM_RULE_DROP) {
         *fate = "(dropped)";
         return true;
@@ -395,8 +397,7 @@ static void carry_note(struct sim *s, int node, const struct zn_note *note)
     const char *peer = note->peer >= 0 ? s->nodes[note->peer].name : "-";
     if (note->id == ZN_NOTE_PEER_UP && note->peer >= 0)
         sim_link_good(s, node, note->peer);
-    if (note->id == ZN_NOTE_PEER_DOWN)
-        sim_ghost_down(s, node, note->peer, note->why);
+    sim_ghost_note(s, node, note);
     if (note->id == ZN_NOTE_NAME_CLASH && !s->impostors && s->strangers_n == 0 && !s->replayed)
         sim_fail(s, "%s is told of a second replica of its name, and there is none",
                  s->nodes[node].name);
@@ -458,7 +459,7 @@ static void consequences(struct sim *s, int node);
 
 static const struct zmqnet_peer_status *view_of(struct sim *s, int node, int peer)
 {
-    return &zn_mesh_status(s->nodes[node].mesh, sim_clock(s, node))->peers[peer];
+    return &sim_look(s, node)->peers[peer];
 }
 
 /* As step(), and looks at what the answer did to its row. */
@@ -606,6 +607,8 @@ static void die(struct sim *s, int node)
     struct sim_node *n = &s->nodes[node];
     n->alive = n->stopped = n->frozen = n->ending = false;
     n->changed_us = s->now_us;
+    n->midway = false;
+    n->down = 0;
     n->work.busy = n->work.done = false;
     n->timer_mark++;
     for (uint64_t t = 1; t <= s->calls_n; t++)
@@ -637,6 +640,21 @@ static void finish(struct sim *s, int node)
     die(s, node);
 }
 
+/* Whoever was stopped in the middle of a turn goes on there: what came since then waits for the next. */
+static void read_all(struct sim *s, int node)
+{
+    struct sim_node *n = &s->nodes[node];
+    if (n->midway) {
+        n->midway = false;
+        sim_turn_soon(s, node);
+        return;
+    }
+    for (struct sim_item *item; (item = inbox_take(&n->inbox));) {
+        step_item(s, node, item);
+        consequences(s, node);
+    }
+}
+
 static void turn(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
@@ -646,10 +664,7 @@ static void turn(struct sim *s, int node)
         sim_original_turn(s, node);
         return;
     }
-    for (struct sim_item *item; (item = inbox_take(&n->inbox));) {
-        step_item(s, node, item);
-        consequences(s, node);
-    }
+    read_all(s, node);
     step(s, node, &(struct zn_event){.type = ZN_EV_TICK, .peer = -1});
     consequences(s, node);
     flush(s, node);
@@ -784,29 +799,38 @@ void sim_end(struct sim *s, int node, uint64_t grace_us)
     sim_at(s, n->exit_us, &(struct sim_due){.what = SIM_EXIT, .node = node, .mark = n->life_n});
 }
 
-void sim_stop(struct sim *s, int node)
+void sim_stop(struct sim *s, int node, bool midway)
 {
+    struct sim_node *n = &s->nodes[node];
     s->faults++;
-    s->nodes[node].changed_us = s->now_us;
-    s->nodes[node].stopped = s->nodes[node].alive;
+    if (n->alive && !n->stopped) {
+        n->before_us = n->changed_us;
+        n->asleep_us = s->now_us;
+    }
+    n->changed_us = s->now_us;
+    n->stopped = n->alive;
+    n->midway = n->stopped && n->mesh && midway;
 }
 
-void sim_pause(struct sim *s, int node)
+void sim_pause(struct sim *s, int node, bool midway)
 {
     struct sim_node *n = &s->nodes[node];
     if (n->stopped)
         return;
-    sim_stop(s, node);
+    sim_stop(s, node, midway);
     n->frozen = n->stopped;
     n->frozen_us = s->now_us;
 }
 
 void sim_slow(struct sim *s, int node, uint64_t gap_us)
 {
+    struct sim_node *n = &s->nodes[node];
+    if (n->gap_us == gap_us)
+        return;
     s->faults++;
-    s->nodes[node].gap_us = gap_us;
-    s->nodes[node].changed_us = s->nodes[node].resumed_us = s->now_us;
-    s->nodes[node].turn_due = false; /* it comes at another time now */
+    n->gap_us = gap_us;
+    n->before_us = n->changed_us = n->resumed_us = s->now_us;
+    n->turn_due = false; /* it comes at another time now */
     sim_turn_soon(s, node);
 }
 
@@ -820,7 +844,7 @@ void sim_continue(struct sim *s, int node)
         n->lost_us += s->now_us - n->frozen_us;
     n->timer_us = UINT64_MAX; /* what was armed was for another time */
     n->stopped = n->frozen = n->turn_due = false;
-    n->resumed_us = n->changed_us = s->now_us;
+    n->resumed_us = n->changed_us = n->woke_us = s->now_us;
     sim_turn_soon(s, node);
     sim_network_continued(s, node);
 }
@@ -921,7 +945,7 @@ static bool settled(struct sim *s)
     for (int i = 0; i < s->nodes_n; i++) {
         if (!sim_has_mesh(s, i))
             continue;
-        const zmqnet_status *view = zn_mesh_status(s->nodes[i].mesh, sim_clock(s, i));
+        const zmqnet_status *view = sim_look(s, i);
         for (size_t p = 0; p < view->peers_n; p++)
             if (view->peers[p].state == ZMQNET_CONNECTING)
                 return false;

@@ -300,20 +300,18 @@ static const char *do_end(struct sim *s, char **w, int n)
 static const char *do_stop(struct sim *s, char **w, int n)
 {
     int node = sim_find(s, w[1]);
-    (void)n;
     if (node < 0 || !s->nodes[node].alive)
         return "no such process runs";
-    sim_stop(s, node);
+    sim_stop(s, node, has_word(w, n, "midway"));
     return NULL;
 }
 
 static const char *do_pause(struct sim *s, char **w, int n)
 {
     int node = sim_find(s, w[1]);
-    (void)n;
     if (node < 0 || !s->nodes[node].alive || s->nodes[node].stopped)
         return "no such process runs";
-    sim_pause(s, node);
+    sim_pause(s, node, has_word(w, n, "midway"));
     return NULL;
 }
 
@@ -505,6 +503,7 @@ static void prove_health(struct sim *s)
     }
     sim_run(s, s->now_us + 4 * ZN_SECOND);
     sim_check_end(s);
+    sim_check_rest(s);
 }
 
 /* Nothing may be left of what was, and everybody reaches everybody. */
@@ -598,7 +597,7 @@ static const char *do_status(struct sim *s, char **w, int n)
     (void)n;
     if (node < 0 || !sim_has_mesh(s, node))
         return "no such process runs";
-    sim_say_status(s, zn_mesh_status(s->nodes[node].mesh, sim_clock(s, node)));
+    sim_say_status(s, sim_look(s, node));
     return NULL;
 }
 
@@ -607,8 +606,7 @@ static const char *do_counters(struct sim *s, char **w, int n)
     int node = sim_find(s, w[1]);
     if (node < 0 || !sim_has_mesh(s, node))
         return "no such process runs";
-    sim_say_counters(s, zn_mesh_status(s->nodes[node].mesh, sim_clock(s, node)),
-                     has_word(w, n, "all"));
+    sim_say_counters(s, sim_look(s, node), has_word(w, n, "all"));
     return NULL;
 }
 
@@ -618,7 +616,7 @@ static const char *do_rows(struct sim *s, char **w, int n)
     (void)n;
     if (node < 0 || !sim_has_mesh(s, node))
         return "no such process runs";
-    sim_say_rows(s, zn_mesh_status(s->nodes[node].mesh, sim_clock(s, node)));
+    sim_say_rows(s, sim_look(s, node));
     return NULL;
 }
 
@@ -649,9 +647,9 @@ static const struct command commands[] = {
     {"kill", 2, do_kill, "kill NODE"},
     {"restart", 2, do_restart, "restart NODE, after a crash"},
     {"end", 2, do_end, "end NODE [grace=DURATION], as SIGTERM does"},
-    {"stop", 2, do_stop, "stop NODE, as SIGSTOP does"},
+    {"stop", 2, do_stop, "stop NODE [midway], as SIGSTOP does"},
     {"cont", 2, do_cont, "cont NODE, as SIGCONT does"},
-    {"pause", 2, do_pause, "pause NODE, and its clock with it; cont ends it"},
+    {"pause", 2, do_pause, "pause NODE [midway], and its clock with it; cont ends it"},
     {"slow", 3, do_slow, "slow NODE DURATION, after each of its turns"},
     {"break", 3, do_break, "break NODE REPLICA, its connection"},
     {"cut", 3, do_cut, "cut A B [oneway]"},

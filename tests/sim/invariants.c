@@ -19,8 +19,10 @@
  *     while those that it needs are well, a call is quick, whatever the others do; and it fails at
  *     once if too many are known to be down
  *     what a broadcast sends to a replica that is well runs there, even if the quorum is reached before
- *     nobody who runs and answers is called silent, however long its handler takes
  *     what a handler has acked long before the end is acked in the receipt
+ *     nothing is never_sent because of a peer that is only slow or suspect
+ *
+ * What each process may say of the others (who is down, and who is not) stands in liveness.c.
  *
  * They hold in every pattern. What differs by design:
  *
@@ -50,11 +52,7 @@
 #define LATE_FRAMES_US (500 * ZN_MS)
 #define CALM_LINK_US (100 * ZN_MS)
 #define CALM_SERVED_MIN 1024
-#define QUIET_US (4 * ZN_SECOND) /* after a fault, until everybody has found out */
-/* In lock step the last ping that the fault has lost is waited for to the end. */
-#define QUIET_LOCK_STEP_US (ZN_DOWN_PATIENCES * ZN_PATIENCE_MAX_US + ZN_SECOND)
 #define ACK_WAITS_US (1500 * ZN_MS)
-#define ROOMY_FRAMES_MIN 100
 #define ROOMY_CALLS_MIN 256
 
 void sim_fail(struct sim *s, const char *format, ...)
@@ -163,6 +161,16 @@ static void check_one_coordinator(struct sim *s, const struct sim_asker *k, int 
                      s->nodes[p].name);
 }
 
+/* It says so itself: whoever has not read yet that its link is another one sends it to a life that
+ * will not take it. */
+static bool is_for(const struct sim *s, const struct zn_msg *msg, int peer, uint32_t life_n)
+{
+    for (size_t i = 0; i < msg->lives_n; i++)
+        if (msg->to_life[i] == sim_life_of(s, peer, life_n))
+            return true;
+    return false;
+}
+
 void sim_ghost_left(struct sim *s, int node, int peer, const struct zn_msg *msg)
 {
     char text[128];
@@ -183,7 +191,7 @@ void sim_ghost_left(struct sim *s, int node, int peer, const struct zn_msg *msg)
         k->to_life_n[peer] = l->to_life;
         s->nodes[node].left_n[peer]++;
     } else if (k->to_life_n[peer] != l->to_life && !msg->idempotent && l->to == peer &&
-               msg->kind != ZN_STATUS) {
+               msg->kind != ZN_STATUS && !is_for(s, msg, peer, k->to_life_n[peer])) {
         sim_fail(s, "%s leaves for a second life of %s", sim_id_text(s, msg->id, text, sizeof text),
                  s->nodes[peer].name);
     }
@@ -297,24 +305,7 @@ bool sim_is_whole(const struct sim *s)
 /* Nothing has come between the two since then, and each of them has run all the time. */
 static bool is_quiet(const struct sim *s, int node, int peer, uint64_t since_us)
 {
-    const struct sim_node *n = &s->nodes[node], *p = &s->nodes[peer];
-    const struct sim_link *l = &n->links[peer];
-    return sim_is_whole(s) && s->network_us <= since_us && n->changed_us <= since_us &&
-           p->changed_us <= since_us && s->cut_us[node][peer] <= since_us &&
-           s->cut_us[peer][node] <= since_us && s->lagged_us[node][peer] <= since_us &&
-           s->lagged_us[peer][node] <= since_us && !s->cut[node][peer] && !s->cut[peer][node] &&
-           p->alive && !p->stopped && !p->ending && l->to == peer && l->to_life == p->life_n &&
-           l->up_us <= since_us && !l->lose;
-}
-
-void sim_ghost_down(struct sim *s, int node, int peer, enum zn_why why)
-{
-    bool lock_step = sim_patterns[s->nodes[node].pattern].lock_step;
-    uint64_t quiet_us = lock_step ? QUIET_LOCK_STEP_US : QUIET_US;
-    if (why == ZN_WHY_SILENT && s->now_us > quiet_us && sim_has_mesh(s, peer) &&
-        is_quiet(s, node, peer, s->now_us - quiet_us))
-        sim_fail(s, "%s calls %s down (%s), which is well", s->nodes[node].name,
-                 s->nodes[peer].name, zn_why_text(why));
+    return s->nodes[node].changed_us <= since_us && sim_is_quiet(s, node, peer, since_us);
 }
 
 /* ---- completions ---- */
@@ -416,6 +407,8 @@ static void check_own_rows(struct sim *s, int node, const struct zn_action *a)
         if (r->outcome == ZMQNET_ACKED &&
             (g->idempotent ? acked_life_n < life_n : acked_life_n != life_n))
             wrong = "another life of it did";
+        if (r->outcome == ZMQNET_NEVER_SENT && !sim_may_be_lost(s, a, peer, r->why))
+            wrong = "it was never down";
         if (wrong)
             sim_fail(s, "%s says of %s: %s, but %s", sim_id_text(s, a->done.id, text, sizeof text),
                      r->name, zmqnet_outcome_name(r->outcome), wrong);
@@ -430,7 +423,7 @@ static bool has_roomy_tables(const struct sim_node *n)
 
 static bool is_roomy(const struct sim *s, const struct sim_node *n)
 {
-    return has_roomy_tables(n) && s->options.pipe_frames_max >= ROOMY_FRAMES_MIN;
+    return has_roomy_tables(n) && s->options.pipe_frames_max >= SIM_ROOMY_FRAMES_MIN;
 }
 
 void sim_ghost_progress(struct sim *s, int node, const struct zn_action *a)
@@ -599,7 +592,7 @@ static bool peer_is_well(const struct sim *s, int node, int peer,
 /* Replicas that are well, as far as this one is concerned. */
 static uint64_t peers_well(struct sim *s, int node)
 {
-    const zmqnet_status *view = zn_mesh_status(s->nodes[node].mesh, sim_clock(s, node));
+    const zmqnet_status *view = sim_look(s, node);
     uint64_t well = 0;
     for (int p = 0; p < s->replicas_n; p++)
         if (p != node && peer_is_well(s, node, p, &view->peers[p]))
@@ -640,7 +633,7 @@ static bool is_hopeless(struct sim *s, const struct sim_call *c)
     uint32_t left = 0;
     if (n->self != c->node || c->spec.ask != ZN_ASK_ALL || n->handler.kind != SIM_HANDLER_ACK)
         return false;
-    const zmqnet_status *view = zn_mesh_status(n->mesh, sim_clock(s, c->node));
+    const zmqnet_status *view = sim_look(s, c->node);
     for (int p = 0; p < s->replicas_n; p++)
         left += view->peers[p].state != ZMQNET_DOWN;
     return left < need_of(s, c->spec.quorum);
@@ -688,11 +681,12 @@ static void check_stragglers(struct sim *s, uint64_t tag)
     const struct sim_call *c = &s->calls[tag];
     struct sim_node *n = &s->nodes[c->node];
     char text[128];
-    uint64_t since_us = c->begun_us - QUIET_US;
+    uint64_t since_us = c->begun_us - SIM_QUIET_US;
     const struct sim_ghost *g;
-    if (!c->well || c->spec.ask != ZN_ASK_ALL || c->begun_us < QUIET_US || !has_ghost(s, c->id) ||
-        n->ending || c->status == ZMQNET_EREFUSED || c->spec.timeout_us <= calm_us(s) ||
-        s->options.pipe_frames_max < ROOMY_FRAMES_MIN || sim_patterns[n->pattern].lock_step)
+    if (!c->well || c->spec.ask != ZN_ASK_ALL || c->begun_us < SIM_QUIET_US ||
+        !has_ghost(s, c->id) || n->ending || c->status == ZMQNET_EREFUSED ||
+        c->spec.timeout_us <= calm_us(s) || s->options.pipe_frames_max < SIM_ROOMY_FRAMES_MIN ||
+        sim_patterns[n->pattern].lock_step)
         return;
     g = ghost_of(s, c->id);
     uint64_t bounced_us = g->at[c->node].acked_us + n->gap_us; /* its own handler comes first */
@@ -771,11 +765,12 @@ static void check_account(struct sim *s, int node, int peer, const struct zmqnet
 
 void sim_check_node(struct sim *s, int node)
 {
-    const zmqnet_status *view = zn_mesh_status(s->nodes[node].mesh, sim_clock(s, node));
+    const zmqnet_status *view = sim_look(s, node);
     for (size_t p = 0; p < view->peers_n; p++) {
         check_peer_view(s, node, &view->peers[p]);
         check_account(s, node, (int)p, &view->peers[p]);
     }
+    sim_check_views(s, node, view);
 }
 
 /* Everything has had time to come to rest: nothing may be open any more. */
@@ -795,7 +790,7 @@ void sim_check_end(struct sim *s)
             unanswered++;
         if (zn_mesh_open_count(n->mesh) > unanswered)
             sim_fail(s, "%s still has %zu things open", n->name, zn_mesh_open_count(n->mesh));
-        const zmqnet_status *view = zn_mesh_status(n->mesh, sim_clock(s, i));
+        const zmqnet_status *view = sim_look(s, i);
         for (size_t p = 0; p < view->peers_n && !s->failed; p++)
             if (view->peers[p].queue_messages || view->peers[p].inflight)
                 sim_fail(s, "%s still holds rows for %s", n->name, view->peers[p].name);

@@ -64,9 +64,11 @@ bool sim_pattern_sends(struct sim *s, struct sim_frame *f)
         return false;
     f->number = ++l->published;
     bool unread = is_unread(s, l);
-    if (unread)
-        sim_say(s, "%s -> %s  (lost)", s->nodes[f->owner].name, s->nodes[f->to].name);
-    return unread;
+    if (!unread)
+        return false;
+    s->lost_us[f->from][f->to] = s->now_us;
+    sim_say(s, "%s -> %s  (lost)", s->nodes[f->owner].name, s->nodes[f->to].name);
+    return true;
 }
 
 static bool counts(struct sim *s, const struct sim_frame *f)

@@ -193,9 +193,9 @@ static void end(struct maker *k)
 
 static void stop(struct maker *k)
 {
-    uint64_t node = any_node(k);
+    uint64_t node = any_node(k), die = below(k, 100);
     k->still |= 1ull << node;
-    add(k, "%s %s", chance(k, 30) ? "pause" : "stop", name_of(k, node));
+    add(k, "%s %s%s", die < 30 ? "pause" : "stop", name_of(k, node), die % 2 ? " midway" : "");
 }
 
 static void cont(struct maker *k)

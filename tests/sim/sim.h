@@ -8,6 +8,7 @@
  *     cluster.c     processes: start, kill, stop, turns of their mesh, model handlers, calls
  *     original.c    a process that is the original program
  *     invariants.c  the ghost: what really ran, and what each receipt, status and step must satisfy
+ *     liveness.c    what each process says of the others: who is up, and what rows are told
  *     trace.c       the text of everything that happens
  *     commands.c    what transcripts and schedules are made of, a line each
  *     script.c      transcripts: commands in, trace lines out
@@ -40,6 +41,8 @@
 #define SIM_RULES_MAX 16
 #define SIM_KEPT_MAX 16
 #define SIM_TEXT_MAX 512
+#define SIM_ROOMY_FRAMES_MIN 100     /* a pipe that holds so many is never full */
+#define SIM_QUIET_US (4 * ZN_SECOND) /* after a fault, until everybody has found out */
 
 struct sim;
 
@@ -195,11 +198,15 @@ struct sim_node {
     int self; /* index in the peers file, -1: a client */
     int via;
     bool alive, stopped, ending, closed, turn_due;
+    bool midway;     /* stopped in its turn */
     bool frozen;     /* stopped, and its clock with it, as a virtual machine is */
     uint32_t life_n; /* 1 for the first life */
     uint64_t life;
     uint64_t resumed_us; /* when it was last started, continued or slowed */
     uint64_t changed_us; /* when it was last started, killed, stopped, continued or slowed */
+    uint64_t asleep_us;  /* when it was last stopped */
+    uint64_t woke_us;    /* when it was last continued */
+    uint64_t before_us;  /* what changed_us was before it was stopped */
     uint64_t lost_us;    /* its clock is so much behind, having stood still */
     uint64_t frozen_us;  /* since when it does */
     uint64_t turn_us;    /* its last turn */
@@ -225,6 +232,8 @@ struct sim_node {
     uint64_t asked_n;       /* requests that came */
     uint64_t begun_n;       /* calls of its own and of clients */
     uint64_t left_n[SIM_REPLICAS_MAX], acked_n[SIM_REPLICAS_MAX], refused_n[SIM_REPLICAS_MAX];
+    uint64_t down;                      /* replicas that it calls down */
+    uint64_t back_us[SIM_REPLICAS_MAX]; /* when it last called one up that was down */
 };
 
 /* What happens to the next messages of one kind from one node to another. */
@@ -326,6 +335,7 @@ struct sim {
     bool replayed; /* one of them has come again: perhaps a hello, as if of another process */
     uint64_t lag_us[SIM_NODES_MAX][SIM_NODES_MAX];    /* on top of the delay */
     uint64_t lagged_us[SIM_NODES_MAX][SIM_NODES_MAX]; /* when that was last changed */
+    uint64_t lost_us[SIM_NODES_MAX][SIM_NODES_MAX];   /* when a frame was last lost or held back */
     bool reorder;
     struct sim_rule rules[SIM_RULES_MAX];
     uint64_t calm_from_us; /* what was lost before this is made good by then */
@@ -409,9 +419,10 @@ int sim_add_impostor(struct sim *s, const char *name, int self);
 void sim_start(struct sim *s, int node);
 void sim_kill(struct sim *s, int node);
 void sim_end(struct sim *s, int node, uint64_t grace_us);
-void sim_stop(struct sim *s, int node);
+/* Midway: in a turn, between what it read and its timers. */
+void sim_stop(struct sim *s, int node, bool midway);
 /* As a stop, but its clock stands still as well. */
-void sim_pause(struct sim *s, int node);
+void sim_pause(struct sim *s, int node, bool midway);
 void sim_continue(struct sim *s, int node);
 void sim_slow(struct sim *s, int node, uint64_t gap_us);
 /* What its clock says. */
@@ -458,7 +469,22 @@ void sim_ghost_ran(struct sim *s, int node, struct zmqnet_id id);
 void sim_ghost_answered(struct sim *s, int node, struct zmqnet_id id, int code);
 void sim_ghost_progress(struct sim *s, int node, const struct zn_action *a);
 void sim_ghost_done(struct sim *s, int node, const struct zn_action *a);
-void sim_ghost_down(struct sim *s, int node, int peer, enum zn_why why);
+/* ---- liveness.c ---- */
+
+/* What a process says of itself and of others. Whoever looks changes nothing. */
+const zmqnet_status *sim_look(struct sim *s, int node);
+/* It says something of a peer. */
+void sim_ghost_note(struct sim *s, int node, const struct zn_note *note);
+/* May a row of a call that is done be never_sent for this reason? Only down changes what becomes of it. */
+bool sim_may_be_lost(const struct sim *s, const struct zn_action *done, int peer, const char *why);
+/* Nothing has come between the two since then, and the peer has run all the time. */
+bool sim_is_quiet(const struct sim *s, int node, int peer, uint64_t since_us);
+void sim_check_views(struct sim *s, int node, const zmqnet_status *view);
+/* All is well again: so it must be for everybody. */
+void sim_check_rest(struct sim *s);
+
+/* ---- invariants.c, of the whole ---- */
+
 /* Nothing is lost, doubled or overtaken. */
 bool sim_is_whole(const struct sim *s);
 /* The network was changed: what was lost or late before is made good only after a while. */
