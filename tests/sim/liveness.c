@@ -28,7 +28,7 @@
 #define ON_THE_WAY_US ZN_SECOND
 /* "Times until down", the worst case by default: I + 3 P with each at its bound. Up to 14 replicas I is
  * the ping interval; no schedule has so many bodies on their way that a transfer takes a second. */
-#define DEAD_US (ZN_PING_US + ZN_DOWN_PATIENCES * ZN_PATIENCE_MAX_US + ON_THE_WAY_US)
+#define DEAD_US (ZN_PING_US + ZN_DOWN_PATIENCES * ZN_PATIENCE_MAX_US)
 /* A row is forgotten when it should have been heard again, twice. */
 #define ROW_KEPT_US (2 * ZN_PING_US + ZN_REACH_US)
 /* It is told with each ping and pong: after so long everybody has heard of a move. */
@@ -138,13 +138,22 @@ static uint64_t dead_since_us(const struct sim *s, int node, int peer)
     return s->cut[node][peer] ? earlier(us, s->cut_us[node][peer]) : us;
 }
 
+/* When the last of what it has said can have been read. What a cut holds comes when that is healed. */
+static uint64_t last_come_us(const struct sim *s, int node, int peer, uint64_t since_us)
+{
+    const struct sim_node *n = &s->nodes[node];
+    uint64_t us =
+        later(later(since_us, n->resumed_us), later(s->cut_us[peer][node], s->network_us));
+    return us + ON_THE_WAY_US + n->gap_us;
+}
+
 static void check_dead(struct sim *s, int node, int peer, const struct zmqnet_peer_status *p)
 {
     const struct sim_node *n = &s->nodes[node];
     uint64_t dead_us = dead_since_us(s, node, peer);
     bool up = p->state == ZMQNET_UP || p->state == ZMQNET_SLOW || p->state == ZMQNET_SUSPECT;
     if (up && n->where[peer] == peer && dead_us != UINT64_MAX &&
-        s->now_us > later(dead_us, n->resumed_us) + DEAD_US + n->gap_us)
+        s->now_us > last_come_us(s, node, peer, dead_us) + DEAD_US)
         sim_fail(s, "%s has %s as %s, which cannot answer since %" PRIu64 "us", n->name, p->name,
                  zmqnet_state_name(p->state), s->now_us - dead_us);
 }
@@ -159,8 +168,8 @@ static void check_row_age(struct sim *s, int node, const struct zmqnet_heard *ro
     if (row->age_us > ROW_KEPT_US)
         sim_fail(s, "%s tells what %s said %" PRIu64 "us ago", s->nodes[node].name, row->name,
                  row->age_us);
-    if (mute_us != UINT64_MAX && sim_is_whole(s) &&
-        heard_us > later(later(mute_us, n->resumed_us), s->network_us) + ON_THE_WAY_US + n->gap_us)
+    if (mute_us != UINT64_MAX && sim_is_whole(s) && !s->lost_us[peer][node] &&
+        heard_us > last_come_us(s, node, peer, mute_us))
         sim_fail(s, "%s has heard %s %" PRIu64 "us ago, which could tell nothing", n->name,
                  row->name, row->age_us);
 }
