@@ -86,6 +86,8 @@ static void make_plain(Zmqnet__Wire__Body *b)
     forget_unknown(&v->base);
     for (size_t i = 0; i < v->n_counters; i++)
         forget_unknown(&v->counters[i]->base);
+    for (size_t i = 0; i < v->n_rows; i++)
+        forget_unknown(&v->rows[i]->base);
     for (size_t i = 0; i < v->n_peers; i++) {
         forget_unknown(&v->peers[i]->base);
         v->peers[i]->config_differs = v->peers[i]->config_differs != 0;
