@@ -608,7 +608,6 @@ static void die(struct sim *s, int node)
     n->alive = n->stopped = n->frozen = n->ending = false;
     n->changed_us = s->now_us;
     n->midway = false;
-    n->down = 0;
     n->work.busy = n->work.done = false;
     n->timer_mark++;
     for (uint64_t t = 1; t <= s->calls_n; t++)

@@ -95,24 +95,9 @@ void sim_ghost_note(struct sim *s, int node, const struct zn_note *note)
         return;
     bool accuses = note->id == ZN_NOTE_PEER_DOWN ||
                    (note->id == ZN_NOTE_PEER_SUSPECT && is_near(s, node, note->peer));
-    if (note->id == ZN_NOTE_PEER_DOWN)
-        n->down |= zn_bit(note->peer);
-    if (note->id == ZN_NOTE_PEER_UP && (n->down & zn_bit(note->peer))) {
-        n->down &= ~zn_bit(note->peer);
-        n->back_us[note->peer] = s->now_us;
-    }
     if (accuses && is_accused_falsely(s, node, note->peer, note->why))
         sim_fail(s, "%s calls %s %s (%s), which is well", n->name, s->nodes[note->peer].name,
                  note->id == ZN_NOTE_PEER_DOWN ? "down" : "suspect", zn_why_text(note->why));
-}
-
-bool sim_may_be_lost(const struct sim *s, const struct zn_action *done, int peer, const char *why)
-{
-    const struct sim_call *c = &s->calls[done->tag];
-    const struct sim_node *n = &s->nodes[c->node];
-    bool was_down = (n->down & zn_bit(peer)) || n->back_us[peer] >= c->begun_us;
-    bool late = strcmp(why, zn_why_text(ZN_WHY_LATE)) == 0;
-    return !late && (was_down || strcmp(why, zn_why_text(ZN_WHY_SILENT)) != 0);
 }
 
 /* ---- who is dead is seen ---- */

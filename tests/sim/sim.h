@@ -232,8 +232,6 @@ struct sim_node {
     uint64_t asked_n;       /* requests that came */
     uint64_t begun_n;       /* calls of its own and of clients */
     uint64_t left_n[SIM_REPLICAS_MAX], acked_n[SIM_REPLICAS_MAX], refused_n[SIM_REPLICAS_MAX];
-    uint64_t down;                      /* replicas that it calls down */
-    uint64_t back_us[SIM_REPLICAS_MAX]; /* when it last called one up that was down */
 };
 
 /* What happens to the next messages of one kind from one node to another. */
@@ -475,8 +473,6 @@ void sim_ghost_done(struct sim *s, int node, const struct zn_action *a);
 const zmqnet_status *sim_look(struct sim *s, int node);
 /* It says something of a peer. */
 void sim_ghost_note(struct sim *s, int node, const struct zn_note *note);
-/* May a row of a call that is done be never_sent for this reason? Only down changes what becomes of it. */
-bool sim_may_be_lost(const struct sim *s, const struct zn_action *done, int peer, const char *why);
 /* Nothing has come between the two since then, and the peer has run all the time. */
 bool sim_is_quiet(const struct sim *s, int node, int peer, uint64_t since_us);
 void sim_check_views(struct sim *s, int node, const zmqnet_status *view);
