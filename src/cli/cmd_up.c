@@ -307,6 +307,7 @@ static void reap(struct up *u)
         struct child *c = &u->children[i];
         if (c->pid == 0 || waitpid(c->pid, &status, WNOHANG) != c->pid)
             continue;
+        bool had_begun = c->ready;
         c->pid = 0;
         c->ready = false;
         drain(u, c);
@@ -314,7 +315,8 @@ static void reap(struct up *u)
             continue;
         tell_end(u, c, status);
         if (u->kill_us != 0) {
-            u->code = u->code == 0 ? ZN_EXIT_FAILED : u->code;
+            if (had_begun && u->code == 0) /* one that never was ready had nothing to finish */
+                u->code = ZN_EXIT_FAILED;
             continue;
         }
         say(u, "%zu/%zu replicas are running", running(u), u->n);
