@@ -250,9 +250,7 @@ def test_bad_arguments(name, args, says):
 @each_baseline
 def test_a_port_that_is_taken(name):
     port = ports.take(1)[0]
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", port))
-        other.listen()
+    with socket.create_server(("127.0.0.1", port)):
         result = run(program(name), "serve", 0, f"127.0.0.1:{port}")
     assert result.code == 1 and f"127.0.0.1:{port}: Address already in use" in result.err, result
 
