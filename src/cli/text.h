@@ -35,8 +35,8 @@ void zn_text_duration(struct zn_text *t, uint64_t us);
 /* "8f3c21d09ab4e671-1" */
 void zn_id_format(struct zmqnet_id id, char out[ZN_ID_TEXT_MAX]);
 
-/* Rows of cells, escaped as above, printed in columns two spaces apart. The last cell of a row pads nothing and does
- * not widen its column. */
+/* Rows of cells, escaped as above, printed in columns two spaces apart. The last cell of a row pads
+ * nothing and does not widen its column. */
 #define ZN_TABLE_COLUMNS_MAX 16
 struct zn_table {
     struct zn_text cells; /* each ends with '\t', each row with '\n' */

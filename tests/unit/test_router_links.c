@@ -92,15 +92,22 @@ static void a_peer_that_is_no_zeromq_is_reported(void **state)
 
 /* ---- peers that are killed or stopped ---- */
 
+/* A side and its link, which is up, to another process. Returns the peers: that one alone. */
+static zmqnet_peers *open_link_to_child(struct side *a, pid_t *pid)
+{
+    zmqnet_peers *peers = new_peers(1);
+    *pid = spawn_child(peers);
+    open_linked_side(a, peers, -1);
+    UNTIL(a->up == 1);
+    return peers;
+}
+
 static void a_killed_peer_is_lost_then_refused(void **state)
 {
     (void)state;
-    zmqnet_peers *peers = new_peers(1);
-    pid_t pid = spawn_child(peers);
     struct side a;
-    open_side(&a, peers, -1);
-    pattern->want(a.c, 0);
-    UNTIL(a.up == 1);
+    pid_t pid;
+    zmqnet_peers *peers = open_link_to_child(&a, &pid);
     pattern->good(a.c, 0);
     a.failed = 0;
     end_child(pid);
@@ -123,12 +130,9 @@ static void a_killed_peer_is_lost_then_refused(void **state)
 static void a_peer_killed_under_load_is_lost(void **state)
 {
     (void)state;
-    zmqnet_peers *peers = new_peers(1);
-    pid_t pid = spawn_child(peers);
     struct side a;
-    open_side(&a, peers, -1);
-    pattern->want(a.c, 0);
-    UNTIL(a.up == 1);
+    pid_t pid;
+    open_link_to_child(&a, &pid);
     unsigned sent = 0;
     for (; sent < 2 * ZN_SOCKET_SEND_FRAMES; sent++) {
         UNTIL(sent - a.link_n < 256);
@@ -165,12 +169,9 @@ static unsigned fill(struct side *a)
 static void a_stopped_peer_keeps_its_connection(void **state)
 {
     (void)state;
-    zmqnet_peers *peers = new_peers(1);
-    pid_t pid = spawn_child(peers);
     struct side a;
-    open_side(&a, peers, -1);
-    pattern->want(a.c, 0);
-    UNTIL(a.up == 1);
+    pid_t pid;
+    open_link_to_child(&a, &pid);
     a.failed = 0;
     kill(pid, SIGSTOP);
     unsigned sent = fill(&a);
@@ -192,12 +193,9 @@ static void a_stopped_peer_keeps_its_connection(void **state)
 static void a_full_link_whose_peer_is_killed_is_lost(void **state)
 {
     (void)state;
-    zmqnet_peers *peers = new_peers(1);
-    pid_t pid = spawn_child(peers);
     struct side a;
-    open_side(&a, peers, -1);
-    pattern->want(a.c, 0);
-    UNTIL(a.up == 1);
+    pid_t pid;
+    open_link_to_child(&a, &pid);
     a.failed = 0;
     kill(pid, SIGSTOP);
     fill(&a);
@@ -284,12 +282,9 @@ static int client_of_a_child(const zmqnet_peers *peers)
 static void a_client_is_not_shared_with_a_child(void **state)
 {
     (void)state;
-    zmqnet_peers *peers = new_peers(1);
-    pid_t server = spawn_child(peers);
     struct side a;
-    open_side(&a, peers, -1);
-    pattern->want(a.c, 0);
-    UNTIL(a.up == 1);
+    pid_t server;
+    zmqnet_peers *peers = open_link_to_child(&a, &server);
     pid_t pid = fork();
     if (pid == 0)
         _exit(client_of_a_child(peers));
